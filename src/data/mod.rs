@@ -1,0 +1,1 @@
+//! Domains, readers, class mapping and splits.
