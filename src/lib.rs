@@ -3,6 +3,10 @@
 #![warn(missing_docs)]
 
 pub mod data;
+pub mod device;
 pub mod error;
+pub mod graph;
+pub mod ops;
+pub mod real;
 
 pub use error::{Error, Result};

@@ -1,0 +1,222 @@
+//! The CPU: buffers of a recorded step, its replay as plain loops, and the loops' helpers.
+//!
+//! Everything is allocated when the step is loaded; a replay allocates nothing. Sums run in a
+//! fixed order, whatever the number of threads.
+
+use atomic_refcell::{AtomicRef, AtomicRefCell, AtomicRefMut};
+
+use crate::graph::{Graph, Labels, Var};
+use crate::real::Real;
+
+/// A recorded step with its buffers.
+pub struct Cpu<T: Real> {
+    graph: Graph<T>,
+    values: Vec<AtomicRefCell<Vec<T>>>,
+    grads: Vec<AtomicRefCell<Vec<T>>>,
+    labels: Vec<AtomicRefCell<Vec<i32>>>,
+}
+
+impl<T: Real> Cpu<T> {
+    /// Allocates the buffers of `graph`: values 0, labels −1.
+    pub fn load(graph: Graph<T>) -> Cpu<T> {
+        let buffer = |len| AtomicRefCell::new(vec![T::zero(); len]);
+        let own = |id: usize| graph.vars[id].storage == id;
+        let value_len = |id: usize| {
+            if own(id) {
+                graph.vars[id].shape.len()
+            } else {
+                0
+            }
+        };
+        let grad_len = |id: usize| {
+            let info = &graph.vars[id];
+            if info.has_grad { info.shape.len() } else { 0 }
+        };
+        let ids = 0..graph.vars.len();
+        let values = ids.clone().map(|id| buffer(value_len(id))).collect();
+        let grads = ids.map(|id| buffer(grad_len(id))).collect();
+        let labels = graph.labels.iter();
+        let labels = labels
+            .map(|l| AtomicRefCell::new(vec![-1; l.partitions * l.rows]))
+            .collect();
+        Cpu {
+            graph,
+            values,
+            grads,
+            labels,
+        }
+    }
+
+    /// The recording.
+    pub fn graph(&self) -> &Graph<T> {
+        &self.graph
+    }
+
+    /// Replays the forward list.
+    pub fn forward(&self) {
+        for op in &self.graph.forward {
+            op.forward(self);
+        }
+    }
+
+    /// Replays the backward list, from a gradient of 1 for each partition's loss.
+    pub fn backward(&self) {
+        if let Some(root) = self.graph.root {
+            self.grad_mut(root).fill(T::one());
+        }
+        for call in &self.graph.backward {
+            self.graph.forward[call.op].backward(self, &call.wants);
+        }
+    }
+
+    /// Replays the update list.
+    pub fn update(&self) {
+        for op in &self.graph.update {
+            op.forward(self);
+        }
+    }
+
+    /// One epoch: forward, backward, update.
+    pub fn step(&self) {
+        self.forward();
+        self.backward();
+        self.update();
+    }
+
+    /// Values of `var`, all partitions, row-major.
+    pub fn value(&self, var: Var) -> AtomicRef<'_, Vec<T>> {
+        self.values[self.graph.vars[var.id].storage].borrow()
+    }
+
+    /// Values of `var`, to write.
+    pub fn value_mut(&self, var: Var) -> AtomicRefMut<'_, Vec<T>> {
+        self.values[self.graph.vars[var.id].storage].borrow_mut()
+    }
+
+    /// Gradient of `var`; empty where the loss does not depend on it.
+    pub fn grad(&self, var: Var) -> AtomicRef<'_, Vec<T>> {
+        self.grads[var.id].borrow()
+    }
+
+    /// Gradient of `var`, to write.
+    pub fn grad_mut(&self, var: Var) -> AtomicRefMut<'_, Vec<T>> {
+        self.grads[var.id].borrow_mut()
+    }
+
+    /// Labels, all partitions.
+    pub fn labels(&self, labels: Labels) -> AtomicRef<'_, Vec<i32>> {
+        self.labels[labels.id].borrow()
+    }
+
+    /// Labels, to write.
+    pub fn labels_mut(&self, labels: Labels) -> AtomicRefMut<'_, Vec<i32>> {
+        self.labels[labels.id].borrow_mut()
+    }
+}
+
+/// Work, in elements touched, below which a second thread does not pay.
+const GRAIN: usize = 1 << 13;
+
+/// Calls `f(i, rows)` for every row `i` of one or several row-major matrices `(data, columns)` of
+/// as many rows, over threads where it pays; `cost` is the number of elements a row touches.
+pub(crate) fn for_rows<T: Send, const N: usize>(
+    cost: usize,
+    matrices: [(&mut [T], usize); N],
+    f: impl Fn(usize, [&mut [T]; N]) + Sync,
+) {
+    split_rows(cost, 0, matrices, &f);
+}
+
+fn split_rows<T: Send, const N: usize>(
+    cost: usize,
+    first: usize,
+    mut matrices: [(&mut [T], usize); N],
+    f: &(impl Fn(usize, [&mut [T]; N]) + Sync),
+) {
+    let rows = matrices[0].0.len() / matrices[0].1;
+    /// Cuts the first `rows` rows off a matrix.
+    fn take<'a, T>((data, cols): &mut (&'a mut [T], usize), rows: usize) -> &'a mut [T] {
+        let (head, tail) = std::mem::take(data).split_at_mut(rows * *cols);
+        *data = tail;
+        head
+    }
+    if rows > 1 && rows * cost > GRAIN {
+        let half = rows / 2;
+        let head = matrices.each_mut().map(|m| (take(m, half), m.1));
+        rayon::join(
+            || split_rows(cost, first, head, f),
+            || split_rows(cost, first + half, matrices, f),
+        );
+    } else {
+        for i in first..first + rows {
+            f(i, matrices.each_mut().map(|m| take(m, 1)));
+        }
+    }
+}
+
+/// A matrix for [`product`]: where it lies and its strides. `transposed` swaps its sides.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a, T> {
+    data: &'a [T],
+    rows: usize,
+    cols: usize,
+    row_stride: isize,
+    col_stride: isize,
+}
+
+impl<'a, T> View<'a, T> {
+    /// A row-major matrix of `cols` columns.
+    pub fn new(data: &'a [T], cols: usize) -> View<'a, T> {
+        let rows = data.len() / cols;
+        assert_eq!(rows * cols, data.len(), "a matrix has whole rows");
+        View {
+            data,
+            rows,
+            cols,
+            row_stride: cols as isize,
+            col_stride: 1,
+        }
+    }
+
+    /// The same matrix with rows and columns exchanged.
+    pub fn transposed(self) -> View<'a, T> {
+        View {
+            rows: self.cols,
+            cols: self.rows,
+            row_stride: self.col_stride,
+            col_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// `out = a·b`, or `out += a·b` with `add`; `out` is row-major `a.rows × b.cols`.
+pub(crate) fn product<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool) {
+    assert_eq!(a.cols, b.rows, "inner sizes of a product");
+    assert_eq!(out.len(), a.rows * b.cols, "size of a product");
+    // SAFETY: the asserts above and `View::new` guarantee that every index that gemm forms from
+    // these sizes and strides lies in the slices; `out` is borrowed mutably, so it overlaps none.
+    unsafe {
+        gemm::gemm(
+            a.rows,
+            b.cols,
+            a.cols,
+            out.as_mut_ptr(),
+            1,
+            b.cols as isize,
+            add,
+            a.data.as_ptr(),
+            a.col_stride,
+            a.row_stride,
+            b.data.as_ptr(),
+            b.col_stride,
+            b.row_stride,
+            T::one(),
+            T::one(),
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
+}

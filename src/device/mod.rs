@@ -1,0 +1,5 @@
+//! Where a recorded step is replayed.
+
+pub mod cpu;
+
+pub use cpu::Cpu;

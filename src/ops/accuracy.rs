@@ -1,0 +1,42 @@
+//! `c = |{i : t_i ≥ 0, l_i = t_i}|`: how many rows with a known class are labelled right; off the
+//! tape.
+
+use super::Op;
+use crate::device::Cpu;
+use crate::graph::{Graph, Labels, Var};
+use crate::real::Real;
+
+struct CountCorrect {
+    labels: Labels,
+    truth: Labels,
+    correct: Var,
+}
+
+/// Records the number of rows whose label equals a truth that is not −1: `[P, 1, 1]`.
+pub fn count_correct<T: Real>(g: &mut Graph<T>, labels: Labels, truth: Labels) -> Var {
+    assert_eq!(labels.rows, truth.rows, "count_correct: labels and truth");
+    let correct = g.buffer("correct", 1, 1);
+    g.push(CountCorrect {
+        labels,
+        truth,
+        correct,
+    });
+    correct
+}
+
+impl<T: Real> Op<T> for CountCorrect {
+    fn name(&self) -> &'static str {
+        "accuracy"
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let (labels, truth) = (cpu.labels(self.labels), cpu.labels(self.truth));
+        let mut correct = cpu.value_mut(self.correct);
+        for (p, correct) in correct.iter_mut().enumerate() {
+            let pairs = labels[self.labels.at(p)]
+                .iter()
+                .zip(&truth[self.truth.at(p)]);
+            *correct = T::of(pairs.filter(|(l, t)| **t >= 0 && l == t).count() as f64);
+        }
+    }
+}

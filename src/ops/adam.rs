@@ -1,0 +1,87 @@
+//! Adam (Kingma & Ba 2015), with PyTorch's update for every parameter `w` of gradient `g` at step
+//! `t = e + 1`: `m ← β₁m + (1−β₁)g`; `v ← β₂v + (1−β₂)g²`;
+//! `w ← w − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`.
+
+use super::Op;
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Var};
+use crate::real::Real;
+
+/// Adam and its constants; [`Adam::record`] puts it into a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// Learning rate η.
+    pub lr: f64,
+    /// Decay of the mean gradient, β₁.
+    pub beta1: f64,
+    /// Decay of the mean squared gradient, β₂.
+    pub beta2: f64,
+    /// Added to the divisor.
+    pub epsilon: f64,
+}
+
+struct AdamUpdate {
+    constants: Adam,
+    epoch: Var,
+    /// Parameter, mean gradient, mean squared gradient.
+    parameters: Vec<[Var; 3]>,
+}
+
+impl Adam {
+    /// Records the update of all parameters that the loss depends on; `epoch [1, 1, 1]` counts
+    /// steps from 0.
+    pub fn record<T: Real>(self, g: &mut Graph<T>, epoch: Var) {
+        let parameters = g.trained().into_iter();
+        let parameters = parameters
+            .map(|w| {
+                let m = g.buffer("adam.mean", w.shape.rows, w.shape.cols);
+                let v = g.buffer("adam.square", w.shape.rows, w.shape.cols);
+                [w, m, v]
+            })
+            .collect();
+        let constants = self;
+        g.push_update(AdamUpdate {
+            constants,
+            epoch,
+            parameters,
+        });
+    }
+}
+
+impl<T: Real> Op<T> for AdamUpdate {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let Adam {
+            lr,
+            beta1,
+            beta2,
+            epsilon,
+        } = self.constants;
+        let t = cpu.value(self.epoch)[0].wide() + 1.0;
+        let rate = T::of(lr / (1.0 - beta1.powf(t)));
+        let correction = T::of((1.0 - beta2.powf(t)).sqrt());
+        let (beta1, beta2, epsilon) = (T::of(beta1), T::of(beta2), T::of(epsilon));
+        let one = T::one();
+        for &[w, m, v] in &self.parameters {
+            let gradient = cpu.grad(w);
+            let (mut ws, mut ms, mut vs) = (cpu.value_mut(w), cpu.value_mut(m), cpu.value_mut(v));
+            let cols = w.shape.cols;
+            let rows = [
+                (&mut ws[..], cols),
+                (&mut ms[..], cols),
+                (&mut vs[..], cols),
+            ];
+            for_rows(cols, rows, |i, [w, m, v]| {
+                for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(&gradient[i * cols..]) {
+                    *m = beta1 * *m + (one - beta1) * g;
+                    *v = beta2 * *v + (one - beta2) * g * g;
+                    *w -= rate * *m / (v.sqrt() / correction + epsilon);
+                }
+            });
+        }
+    }
+}

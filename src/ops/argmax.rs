@@ -1,0 +1,39 @@
+//! `l_i = argmax_c x_ic`, ties to the lowest `c`; off the tape (SSAN: pseudo-labels).
+
+use super::Op;
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Labels, Var};
+use crate::real::Real;
+
+struct Argmax {
+    x: Var,
+    labels: Labels,
+}
+
+/// Records the column of the largest entry of each row of `x [P, n, K]`: `[P, n]`.
+pub fn argmax<T: Real>(g: &mut Graph<T>, x: Var) -> Labels {
+    let labels = g.labels(x.shape.rows);
+    g.push(Argmax { x, labels });
+    labels
+}
+
+impl<T: Real> Op<T> for Argmax {
+    fn name(&self) -> &'static str {
+        "argmax"
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let x = cpu.value(self.x);
+        let cols = self.x.shape.cols;
+        for_rows(
+            cols,
+            [(&mut cpu.labels_mut(self.labels), 1)],
+            |i, [label]| {
+                let row = &x[i * cols..(i + 1) * cols];
+                let best = (1..cols).fold(0, |best, c| if row[c] > row[best] { c } else { best });
+                label[0] = best as i32;
+            },
+        );
+    }
+}

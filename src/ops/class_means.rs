@@ -1,0 +1,117 @@
+//! `μ_k = (1/n_k) Σ_{i: y_i = k} x_i`: the mean row of each class, over one or several blocks of
+//! rows together (SSAN: class centroids, prototypes, and `q_k` from softmax rows).
+//!
+//! A class without rows has `n_k = 0` and mean 0. Backward: `dx_i = dμ_{y_i} / n_{y_i}`, 0 for
+//! rows labelled −1.
+
+use super::{Op, class};
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Labels, Var, Want};
+use crate::real::Real;
+
+struct Means {
+    parts: Vec<(Var, Labels)>,
+    means: Var,
+    counts: Var,
+}
+
+/// What [`class_means`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassMeans {
+    /// Mean row per class, `[P, K, d]`.
+    pub means: Var,
+    /// Rows per class, `[P, 1, K]`.
+    pub counts: Var,
+}
+
+/// Records the class means of all `parts` together: each a block of rows `[P, n, d]` with its
+/// labels below `classes`, or −1.
+pub fn class_means<T: Real>(
+    g: &mut Graph<T>,
+    parts: &[(Var, Labels)],
+    classes: usize,
+) -> ClassMeans {
+    let inputs: Vec<Var> = parts.iter().map(|(x, _)| *x).collect();
+    for (x, labels) in parts {
+        assert_eq!(x.shape.rows, labels.rows, "class_means: rows and labels");
+        assert_eq!(x.shape.cols, inputs[0].shape.cols, "class_means: columns");
+    }
+    let means = g.computed("class_means", classes, inputs[0].shape.cols, &inputs);
+    let counts = g.buffer("class_means.counts", 1, classes);
+    let parts = parts.to_vec();
+    g.push(Means {
+        parts,
+        means,
+        counts,
+    });
+    ClassMeans { means, counts }
+}
+
+impl<T: Real> Op<T> for Means {
+    fn name(&self) -> &'static str {
+        "class_means"
+    }
+
+    fn inputs(&self) -> Vec<Var> {
+        self.parts.iter().map(|(x, _)| *x).collect()
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.means)
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let (mut means, mut counts) = (cpu.value_mut(self.means), cpu.value_mut(self.counts));
+        means.fill(T::zero());
+        counts.fill(T::zero());
+        let cols = self.means.shape.cols;
+        for (x, labels) in &self.parts {
+            let (values, tags) = (cpu.value(*x), cpu.labels(*labels));
+            for p in 0..self.means.shape.partitions {
+                let (means, counts) =
+                    (&mut means[self.means.at(p)], &mut counts[self.counts.at(p)]);
+                let rows = values[x.at(p)].chunks_exact(cols);
+                for (row, &label) in rows.zip(&tags[labels.at(p)]) {
+                    let Some(k) = class(label) else { continue };
+                    counts[k] += T::one();
+                    for (mean, &x) in means[k * cols..].iter_mut().zip(row) {
+                        *mean += x;
+                    }
+                }
+            }
+        }
+        for (mean, &count) in means.chunks_exact_mut(cols).zip(counts.iter()) {
+            if count > T::zero() {
+                mean.iter_mut().for_each(|m| *m = *m / count);
+            }
+        }
+    }
+
+    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+        let (dmeans, counts) = (cpu.grad(self.means), cpu.value(self.counts));
+        let cols = self.means.shape.cols;
+        for ((x, labels), &want) in self.parts.iter().zip(wants) {
+            if want == Want::No {
+                continue;
+            }
+            let (mut dx, tags) = (cpu.grad_mut(*x), cpu.labels(*labels));
+            for p in 0..x.shape.partitions {
+                let tags = &tags[labels.at(p)];
+                let (dmeans, counts) = (&dmeans[self.means.at(p)], &counts[self.counts.at(p)]);
+                for_rows(cols, [(&mut dx[x.at(p)], cols)], |i, [row]| {
+                    match class(tags[i]) {
+                        Some(k) => {
+                            let dmean = &dmeans[k * cols..(k + 1) * cols];
+                            for (dx, &dmean) in row.iter_mut().zip(dmean) {
+                                want.put(dx, dmean / counts[k]);
+                            }
+                        }
+                        None if want == Want::Write => row.fill(T::zero()),
+                        None => {}
+                    }
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `L = −(1/m) Σ_{i: y_i ≥ 0} log softmax(z_i)_{y_i}`, the mean over the `m` labelled rows; 0 when
+//! there is none (SSAN, L_src and the hard part of L_isc).
+//!
+//! Backward: `dz_ic = (softmax(z_i)_c − [c = y_i]) / m` on labelled rows, 0 elsewhere.
+
+use super::{Op, class, log_sum_exp};
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Labels, Var, Want};
+use crate::real::Real;
+
+struct CrossEntropy {
+    z: Var,
+    labels: Labels,
+    loss: Var,
+    /// Per row: `log Σ exp z_i` in column 0, the row's term of the sum in column 1.
+    saved: Var,
+}
+
+/// Records the mean cross-entropy of logits `z [P, n, K]` over the rows whose label is not −1:
+/// `[P, 1, 1]`.
+pub fn cross_entropy<T: Real>(g: &mut Graph<T>, z: Var, labels: Labels) -> Var {
+    assert_eq!(z.shape.rows, labels.rows, "cross_entropy: rows and labels");
+    let loss = g.computed("cross_entropy", 1, 1, &[z]);
+    let saved = g.buffer("cross_entropy.saved", z.shape.rows, 2);
+    g.push(CrossEntropy {
+        z,
+        labels,
+        loss,
+        saved,
+    });
+    loss
+}
+
+/// 1/m over the rows with a label, 0 where there is none.
+fn mean_weight<T: Real>(labels: &[i32]) -> T {
+    match labels.iter().filter(|&&l| l >= 0).count() {
+        0 => T::zero(),
+        m => T::one() / T::of(m as f64),
+    }
+}
+
+impl<T: Real> Op<T> for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn inputs(&self) -> Vec<Var> {
+        vec![self.z]
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.loss)
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let (z, labels) = (cpu.value(self.z), cpu.labels(self.labels));
+        let (mut saved, mut loss) = (cpu.value_mut(self.saved), cpu.value_mut(self.loss));
+        let cols = self.z.shape.cols;
+        for p in 0..self.z.shape.partitions {
+            let (z, labels) = (&z[self.z.at(p)], &labels[self.labels.at(p)]);
+            let saved = &mut saved[self.saved.at(p)];
+            for_rows(cols, [(saved, 2)], |i, [saved]| {
+                if let Some(k) = class(labels[i]) {
+                    let z = &z[i * cols..(i + 1) * cols];
+                    saved[0] = log_sum_exp(z.iter().copied());
+                    saved[1] = saved[0] - z[k];
+                } else {
+                    saved.fill(T::zero());
+                }
+            });
+            let sum: T = saved.chunks_exact(2).map(|row| row[1]).sum();
+            loss[p] = sum * mean_weight(labels);
+        }
+    }
+
+    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+        let (z, labels) = (cpu.value(self.z), cpu.labels(self.labels));
+        let (saved, dloss) = (cpu.value(self.saved), cpu.grad(self.loss));
+        let mut dz = cpu.grad_mut(self.z);
+        let cols = self.z.shape.cols;
+        for p in 0..self.z.shape.partitions {
+            let (z, labels) = (&z[self.z.at(p)], &labels[self.labels.at(p)]);
+            let saved = &saved[self.saved.at(p)];
+            let weight = dloss[p] * mean_weight(labels);
+            for_rows(cols, [(&mut dz[self.z.at(p)], cols)], |i, [dz]| {
+                let label = class(labels[i]);
+                for (c, (dz, &z)) in dz.iter_mut().zip(&z[i * cols..]).enumerate() {
+                    let gradient = match label {
+                        None => T::zero(),
+                        Some(k) => {
+                            let hit = if c == k { T::one() } else { T::zero() };
+                            weight * ((z - saved[2 * i]).exp() - hit)
+                        }
+                    };
+                    wants[0].put(dz, gradient);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `y_i = x_i / max(‖x_i‖₂, 1e-12)`, row by row (PyTorch's `F.normalize`).
+//!
+//! Backward: `dx_i = (dy_i − y_i (y_i·dy_i)) / ‖x_i‖`; where the norm is below 1e-12 the divisor is
+//! a constant and `dx_i = dy_i / 1e-12`.
+
+use super::{Op, dot};
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Var, Want};
+use crate::real::Real;
+
+/// The smallest divisor.
+const EPSILON: f64 = 1e-12;
+
+struct L2Normalize {
+    x: Var,
+    y: Var,
+    /// `max(‖x_i‖, 1e-12)`, `[P, n, 1]`, kept for the backward pass.
+    norms: Var,
+}
+
+/// Records the rows of `x [P, n, d]` scaled to unit length; a zero row stays zero.
+pub fn l2_normalize<T: Real>(g: &mut Graph<T>, x: Var) -> Var {
+    let y = g.computed("l2_normalize", x.shape.rows, x.shape.cols, &[x]);
+    let norms = g.buffer("l2_normalize.norms", x.shape.rows, 1);
+    g.push(L2Normalize { x, y, norms });
+    y
+}
+
+impl<T: Real> Op<T> for L2Normalize {
+    fn name(&self) -> &'static str {
+        "l2_normalize"
+    }
+
+    fn inputs(&self) -> Vec<Var> {
+        vec![self.x]
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let x = cpu.value(self.x);
+        let mut norms = cpu.value_mut(self.norms);
+        let cols = self.x.shape.cols;
+        let mut y = cpu.value_mut(self.y);
+        for_rows(cols, [(&mut y, cols), (&mut norms, 1)], |i, [y, norm]| {
+            let x = &x[i * cols..(i + 1) * cols];
+            norm[0] = dot(x, x).sqrt().max(T::of(EPSILON));
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = x / norm[0];
+            }
+        });
+    }
+
+    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+        let (y, dy, norms) = (cpu.value(self.y), cpu.grad(self.y), cpu.value(self.norms));
+        let cols = self.x.shape.cols;
+        for_rows(cols, [(&mut cpu.grad_mut(self.x), cols)], |i, [row]| {
+            let at = i * cols..(i + 1) * cols;
+            let (y, dy, norm) = (&y[at.clone()], &dy[at], norms[i]);
+            let along = if norm > T::of(EPSILON) {
+                dot(y, dy)
+            } else {
+                T::zero()
+            };
+            for ((dx, &y), &dy) in row.iter_mut().zip(y).zip(dy) {
+                wants[0].put(dx, (dy - y * along) / norm);
+            }
+        });
+    }
+}

@@ -1,0 +1,76 @@
+//! `y = x` where `x > 0`, else `slope·x`; the derivative at 0 is the slope.
+//!
+//! For a positive slope `y` has the sign of `x`, so backward needs `y` alone:
+//! `dx = dy` where `y > 0`, else `slope·dy`.
+
+use super::Op;
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Var, Want};
+use crate::real::Real;
+
+struct LeakyRelu<T> {
+    x: Var,
+    y: Var,
+    slope: T,
+}
+
+/// LeakyReLU of one number.
+pub(super) fn value<T: Real>(x: T, slope: T) -> T {
+    if x > T::zero() { x } else { slope * x }
+}
+
+/// Its derivative, from its value.
+pub(super) fn derivative<T: Real>(y: T, slope: T) -> T {
+    if y > T::zero() { T::one() } else { slope }
+}
+
+/// Records LeakyReLU of `x` with a positive slope. Straight after the operation that made `x`, and
+/// where that can take it in, it becomes part of it: the result is then `x` itself.
+pub fn leaky_relu<T: Real>(g: &mut Graph<T>, x: Var, slope: f64) -> Var {
+    assert!(slope > 0.0, "leaky_relu: the slope is positive");
+    let slope = T::of(slope);
+    if let Some(op) = g.producer_if_last(x)
+        && op.fuse_leaky_relu(slope)
+    {
+        return x;
+    }
+    let y = g.computed("leaky_relu", x.shape.rows, x.shape.cols, &[x]);
+    g.push(LeakyRelu { x, y, slope });
+    y
+}
+
+impl<T: Real> Op<T> for LeakyRelu<T> {
+    fn name(&self) -> &'static str {
+        "leaky_relu"
+    }
+
+    fn inputs(&self) -> Vec<Var> {
+        vec![self.x]
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let x = cpu.value(self.x);
+        let cols = self.x.shape.cols;
+        for_rows(cols, [(&mut cpu.value_mut(self.y), cols)], |i, [row]| {
+            for (y, &x) in row.iter_mut().zip(&x[i * cols..]) {
+                *y = value(x, self.slope);
+            }
+        });
+    }
+
+    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+        let (y, dy) = (cpu.value(self.y), cpu.grad(self.y));
+        let cols = self.x.shape.cols;
+        for_rows(cols, [(&mut cpu.grad_mut(self.x), cols)], |i, [row]| {
+            let at = i * cols..(i + 1) * cols;
+            for ((dx, &y), &dy) in row.iter_mut().zip(&y[at.clone()]).zip(&dy[at]) {
+                wants[0].put(dx, derivative(y, self.slope) * dy);
+            }
+        });
+    }
+}

@@ -1,0 +1,102 @@
+//! Which unlabelled rows take part in the alignment, and as which class; off the tape (SSAN,
+//! refinement of pseudo-labels).
+//!
+//! A labelled row takes part as its class. An unlabelled row is *selected* where the network's
+//! label and the most similar prototype's agree (and that similarity reaches a threshold, if there
+//! is one); it takes part as that class. All others get −1.
+
+use super::Op;
+use crate::device::Cpu;
+use crate::graph::{Graph, Labels, Var};
+use crate::real::Real;
+
+/// The second opinion on pseudo-labels.
+#[derive(Clone, Copy, Debug)]
+struct Opinion {
+    similarity: Var,
+    nearest: Labels,
+    threshold: Option<Var>,
+}
+
+struct Refine {
+    labelled: Labels,
+    unlabelled: Labels,
+    pseudo: Labels,
+    opinion: Option<Opinion>,
+    assigned: Labels,
+    selected: Var,
+}
+
+/// What [`refine`] records.
+#[derive(Clone, Copy, Debug)]
+pub struct Refined {
+    /// Class as which each target row takes part in the alignment, or −1: `[P, n]`.
+    pub assigned: Labels,
+    /// Number of selected unlabelled rows, `[P, 1, 1]`.
+    pub selected: Var,
+}
+
+/// Records the selection. `labelled` has the class of labelled rows, `unlabelled` is ≥ 0 on
+/// unlabelled rows, `pseudo` is the network's label. The second opinion is `similarity [P, n, K]`
+/// with its argmax, and optionally a threshold `[1, 1, 1]`; without one all unlabelled rows are
+/// selected.
+pub fn refine<T: Real>(
+    g: &mut Graph<T>,
+    labelled: Labels,
+    unlabelled: Labels,
+    pseudo: Labels,
+    opinion: Option<(Var, Labels, Option<Var>)>,
+) -> Refined {
+    let assigned = g.labels(labelled.rows);
+    let selected = g.buffer("selected", 1, 1);
+    let opinion = opinion.map(|(similarity, nearest, threshold)| Opinion {
+        similarity,
+        nearest,
+        threshold,
+    });
+    g.push(Refine {
+        labelled,
+        unlabelled,
+        pseudo,
+        opinion,
+        assigned,
+        selected,
+    });
+    Refined { assigned, selected }
+}
+
+impl Opinion {
+    /// Whether row `i` (counted over all partitions) may keep `label`.
+    fn agrees<T: Real>(&self, cpu: &Cpu<T>, i: usize, label: i32) -> bool {
+        let reached = || {
+            let classes = self.similarity.shape.cols;
+            let value = cpu.value(self.similarity)[i * classes + label as usize];
+            self.threshold.is_none_or(|t| value >= cpu.value(t)[0])
+        };
+        cpu.labels(self.nearest)[i] == label && reached()
+    }
+}
+
+impl<T: Real> Op<T> for Refine {
+    fn name(&self) -> &'static str {
+        "refine"
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let (labelled, unlabelled) = (cpu.labels(self.labelled), cpu.labels(self.unlabelled));
+        let pseudo = cpu.labels(self.pseudo);
+        let mut assigned = cpu.labels_mut(self.assigned);
+        let mut selected = cpu.value_mut(self.selected);
+        selected.fill(T::zero());
+        for (i, assigned) in assigned.iter_mut().enumerate() {
+            *assigned = labelled[i];
+            if unlabelled[i] < 0 {
+                continue;
+            }
+            if self.opinion.is_none_or(|o| o.agrees(cpu, i, pseudo[i])) {
+                *assigned = pseudo[i];
+                selected[i / self.assigned.rows] += T::one();
+            }
+        }
+    }
+}

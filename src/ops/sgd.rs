@@ -1,0 +1,76 @@
+//! Stochastic gradient descent, with PyTorch's update for every parameter `w` of gradient `g`:
+//! `g ← g + δ w`; `b ← μ b + g`; `w ← w − η (g + μ b)` with Nesterov, `w − η b` without.
+//! The buffer `b` starts at 0, so that the first step has `b = g`. `δ` is the weight decay.
+
+use super::Op;
+use crate::device::Cpu;
+use crate::device::cpu::for_rows;
+use crate::graph::{Graph, Var};
+use crate::real::Real;
+
+/// SGD and its constants; [`Sgd::record`] puts it into a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sgd {
+    /// Learning rate η.
+    pub lr: f64,
+    /// Momentum μ; 0 for none.
+    pub momentum: f64,
+    /// Nesterov's look-ahead.
+    pub nesterov: bool,
+    /// Weight decay δ, on every parameter.
+    pub weight_decay: f64,
+}
+
+struct SgdUpdate {
+    constants: Sgd,
+    /// Parameter and its momentum buffer.
+    parameters: Vec<(Var, Var)>,
+}
+
+impl Sgd {
+    /// Records the update of all parameters that the loss depends on.
+    pub fn record<T: Real>(self, g: &mut Graph<T>) {
+        let parameters = g.trained().into_iter();
+        let parameters = parameters
+            .map(|w| (w, g.buffer("sgd.momentum", w.shape.rows, w.shape.cols)))
+            .collect();
+        let constants = self;
+        g.push_update(SgdUpdate {
+            constants,
+            parameters,
+        });
+    }
+}
+
+impl<T: Real> Op<T> for SgdUpdate {
+    fn name(&self) -> &'static str {
+        "sgd"
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let Sgd {
+            lr,
+            momentum,
+            nesterov,
+            weight_decay,
+        } = self.constants;
+        let (lr, momentum, decay) = (T::of(lr), T::of(momentum), T::of(weight_decay));
+        for &(w, b) in &self.parameters {
+            let (gradient, mut w_all, mut b_all) =
+                (cpu.grad(w), cpu.value_mut(w), cpu.value_mut(b));
+            let cols = w.shape.cols;
+            for_rows(
+                cols,
+                [(&mut w_all, cols), (&mut b_all, cols)],
+                |i, [w, b]| {
+                    for ((w, b), &g) in w.iter_mut().zip(b).zip(&gradient[i * cols..]) {
+                        let g = g + decay * *w;
+                        *b = momentum * *b + g;
+                        let direction = if nesterov { g + momentum * *b } else { *b };
+                        *w -= lr * direction;
+                    }
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! `L = −Σ_k mean_{i: y_i = k} Σ_c q_kc log(softmax(z_i)_c + 1e-5)`: labelled target rows follow
+//! the class correlations `q` that the source shows (SSAN, the soft part of L_isc). A sum over
+//! classes; a class without labelled rows adds nothing.
+//!
+//! With `s = softmax(z_i)`, `n_k` rows of class `k = y_i`, and
+//! `g_c = −q_kc / (n_k (s_c + 1e-5))`: `dz_ic = s_c (g_c − Σ_j s_j g_j)`,
+//! `dq_kc = −mean_i log(s_ic + 1e-5)`.
+
+use super::{Op, class, log_sum_exp};
+use crate::device::Cpu;
+use crate::graph::{Graph, Labels, Var, Want};
+use crate::real::Real;
+
+/// Keeps the logarithm finite, as in the released code.
+const EPSILON: f64 = 1e-5;
+
+struct SoftCorrelation {
+    z: Var,
+    labels: Labels,
+    q: Var,
+    loss: Var,
+    /// softmax(z) of the labelled rows, `[P, n, K]`.
+    s: Var,
+    /// Labelled rows per class, `[P, 1, K]`.
+    counts: Var,
+}
+
+/// Records the correlation term of logits `z [P, n, K]` against soft labels `q [P, K, K]` (row
+/// `k`: the distribution for class `k`): `[P, 1, 1]`.
+pub fn soft_correlation<T: Real>(g: &mut Graph<T>, z: Var, labels: Labels, q: Var) -> Var {
+    let (rows, classes) = (z.shape.rows, z.shape.cols);
+    assert_eq!(rows, labels.rows, "soft_correlation: rows and labels");
+    assert_eq!(
+        (q.shape.rows, q.shape.cols),
+        (classes, classes),
+        "soft_correlation: one distribution per class"
+    );
+    let loss = g.computed("soft_correlation", 1, 1, &[z, q]);
+    let s = g.buffer("soft_correlation.s", rows, classes);
+    let counts = g.buffer("soft_correlation.counts", 1, classes);
+    g.push(SoftCorrelation {
+        z,
+        labels,
+        q,
+        loss,
+        s,
+        counts,
+    });
+    loss
+}
+
+impl<T: Real> Op<T> for SoftCorrelation {
+    fn name(&self) -> &'static str {
+        "soft_correlation"
+    }
+
+    fn inputs(&self) -> Vec<Var> {
+        vec![self.z, self.q]
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.loss)
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let (z, q, labels) = (
+            cpu.value(self.z),
+            cpu.value(self.q),
+            cpu.labels(self.labels),
+        );
+        let (mut s, mut counts) = (cpu.value_mut(self.s), cpu.value_mut(self.counts));
+        let mut loss = cpu.value_mut(self.loss);
+        let (cols, epsilon) = (self.z.shape.cols, T::of(EPSILON));
+        for p in 0..self.z.shape.partitions {
+            let (z, q, s) = (&z[self.z.at(p)], &q[self.q.at(p)], &mut s[self.s.at(p)]);
+            let labels = &labels[self.labels.at(p)];
+            let counts = &mut counts[self.counts.at(p)];
+            counts.fill(T::zero());
+            for k in labels.iter().filter_map(|&l| class(l)) {
+                counts[k] += T::one();
+            }
+            loss[p] = T::zero();
+            for (i, &label) in labels.iter().enumerate() {
+                let Some(k) = class(label) else { continue };
+                let at = i * cols..(i + 1) * cols;
+                let (z, s, q) = (&z[at.clone()], &mut s[at], &q[k * cols..(k + 1) * cols]);
+                let log_sum = log_sum_exp(z.iter().copied());
+                for ((s, &z), &q) in s.iter_mut().zip(z).zip(q) {
+                    *s = (z - log_sum).exp();
+                    loss[p] -= q * (*s + epsilon).ln() / counts[k];
+                }
+            }
+        }
+    }
+
+    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+        let (q, s, labels) = (
+            cpu.value(self.q),
+            cpu.value(self.s),
+            cpu.labels(self.labels),
+        );
+        let (counts, dloss) = (cpu.value(self.counts), cpu.grad(self.loss));
+        let (cols, epsilon) = (self.z.shape.cols, T::of(EPSILON));
+        if wants[0] != Want::No {
+            let mut dz = cpu.grad_mut(self.z);
+            for p in 0..self.z.shape.partitions {
+                let (q, s, dz) = (&q[self.q.at(p)], &s[self.s.at(p)], &mut dz[self.z.at(p)]);
+                let counts = &counts[self.counts.at(p)];
+                let rows = s.chunks_exact(cols).zip(dz.chunks_exact_mut(cols));
+                for ((s, dz), &label) in rows.zip(&labels[self.labels.at(p)]) {
+                    let Some(k) = class(label) else {
+                        dz.iter_mut().for_each(|dz| wants[0].put(dz, T::zero()));
+                        continue;
+                    };
+                    let q = &q[k * cols..(k + 1) * cols];
+                    let weight = -dloss[p] / counts[k];
+                    let g = |q: T, s: T| weight * q / (s + epsilon);
+                    let mean: T = q.iter().zip(s).map(|(&q, &s)| s * g(q, s)).sum();
+                    for ((dz, &q), &s) in dz.iter_mut().zip(q).zip(s) {
+                        wants[0].put(dz, s * (g(q, s) - mean));
+                    }
+                }
+            }
+        }
+        if wants[1] != Want::No {
+            let mut dq = cpu.grad_mut(self.q);
+            if wants[1] == Want::Write {
+                dq.fill(T::zero());
+            }
+            for p in 0..self.z.shape.partitions {
+                let (s, dq) = (&s[self.s.at(p)], &mut dq[self.q.at(p)]);
+                let counts = &counts[self.counts.at(p)];
+                for (s, &label) in s.chunks_exact(cols).zip(&labels[self.labels.at(p)]) {
+                    let Some(k) = class(label) else { continue };
+                    for (dq, &s) in dq[k * cols..].iter_mut().zip(s) {
+                        *dq -= dloss[p] * (s + epsilon).ln() / counts[k];
+                    }
+                }
+            }
+        }
+    }
+}

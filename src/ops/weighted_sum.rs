@@ -1,0 +1,60 @@
+//! `y = Σ_j c_j x_j`: the total of loss terms with constant weights.
+
+use super::Op;
+use crate::device::Cpu;
+use crate::graph::{Graph, Var, Want};
+use crate::real::Real;
+
+struct WeightedSum<T> {
+    terms: Vec<(Var, T)>,
+    y: Var,
+}
+
+/// Records the weighted sum of variables of one shape.
+pub fn weighted_sum<T: Real>(g: &mut Graph<T>, terms: &[(Var, f64)]) -> Var {
+    let inputs: Vec<Var> = terms.iter().map(|(x, _)| *x).collect();
+    let shape = inputs[0].shape;
+    assert!(
+        inputs.iter().all(|x| x.shape == shape),
+        "weighted_sum: terms of one shape"
+    );
+    let y = g.computed("weighted_sum", shape.rows, shape.cols, &inputs);
+    let terms = terms.iter().map(|&(x, c)| (x, T::of(c))).collect();
+    g.push(WeightedSum { terms, y });
+    y
+}
+
+impl<T: Real> Op<T> for WeightedSum<T> {
+    fn name(&self) -> &'static str {
+        "weighted_sum"
+    }
+
+    fn inputs(&self) -> Vec<Var> {
+        self.terms.iter().map(|(x, _)| *x).collect()
+    }
+
+    fn output(&self) -> Option<Var> {
+        Some(self.y)
+    }
+
+    fn forward(&self, cpu: &Cpu<T>) {
+        let mut y = cpu.value_mut(self.y);
+        y.fill(T::zero());
+        for (x, c) in &self.terms {
+            for (y, &x) in y.iter_mut().zip(cpu.value(*x).iter()) {
+                *y += *c * x;
+            }
+        }
+    }
+
+    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+        let dy = cpu.grad(self.y);
+        for ((x, c), &want) in self.terms.iter().zip(wants) {
+            if want != Want::No {
+                for (dx, &dy) in cpu.grad_mut(*x).iter_mut().zip(dy.iter()) {
+                    want.put(dx, *c * dy);
+                }
+            }
+        }
+    }
+}
