@@ -1,12 +1,42 @@
-//! `ssan`: heterogeneous domain adaptation with the Simultaneous Semantic Alignment Network.
+//! `ssan`: heterogeneous domain adaptation with the Simultaneous Semantic Alignment Network (SSAN;
+//! Li et al., ACM MM 2020), from scratch.
+//!
+//! A *source* domain has many labelled samples, a *target* domain in another feature space has a
+//! few. Both are projected to a common space and share a classifier there; training aligns them,
+//! and the classifier then labels the rest of the target.
+//!
+//! One idea carries the code: a training step has fixed shapes, so it is recorded once and
+//! replayed every epoch. In reading order:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`data`] | domains from files, one class list, which target rows are labelled |
+//! | [`graph`] | records a step: variables, labels, a flat list of operations, its backward list |
+//! | [`ops`] | the operations, a file each: equation, shapes, forward, backward |
+//! | [`device`] | replays a recorded step over preallocated buffers |
+//! | [`model`] | projectors, classifier, discriminator as recordings |
+//! | [`objective`] | the SSAN losses, pseudo-labels and their refinement |
+//! | [`optim`] | the optimisers by the release's names |
+//! | [`train`] | the protocol: partitions, epochs, metrics, the result |
+//! | [`parameters`], [`files`] | parameters as safetensors; files written whole or not at all |
+//! | [`cli`] | the `ssan` command |
+//!
+//! Data flow one way: `data → train → (model, objective → graph → ops → device)`. Nothing in
+//! [`ops`] knows SSAN; nothing in [`cli`] computes.
 
 #![warn(missing_docs)]
 
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod files;
 pub mod graph;
+pub mod model;
+pub mod objective;
 pub mod ops;
+pub mod optim;
+pub mod parameters;
 pub mod real;
+pub mod train;
 
 pub use error::{Error, Result};

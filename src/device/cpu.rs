@@ -17,28 +17,29 @@ pub struct Cpu<T: Real> {
 }
 
 impl<T: Real> Cpu<T> {
-    /// Allocates the buffers of `graph`: values 0, labels −1.
-    pub fn load(graph: Graph<T>) -> Cpu<T> {
-        let buffer = |len| AtomicRefCell::new(vec![T::zero(); len]);
-        let own = |id: usize| graph.vars[id].storage == id;
-        let value_len = |id: usize| {
-            if own(id) {
-                graph.vars[id].shape.len()
-            } else {
-                0
-            }
-        };
-        let grad_len = |id: usize| {
-            let info = &graph.vars[id];
-            if info.has_grad { info.shape.len() } else { 0 }
-        };
-        let ids = 0..graph.vars.len();
-        let values = ids.clone().map(|id| buffer(value_len(id))).collect();
-        let grads = ids.map(|id| buffer(grad_len(id))).collect();
-        let labels = graph.labels.iter();
-        let labels = labels
-            .map(|l| AtomicRefCell::new(vec![-1; l.partitions * l.rows]))
-            .collect();
+    /// Allocates the buffers of `graph` with the values it starts from.
+    pub fn load(mut graph: Graph<T>) -> Cpu<T> {
+        let mut values = Vec::new();
+        let mut grads = Vec::new();
+        for (id, info) in graph.vars.iter_mut().enumerate() {
+            let initial = std::mem::take(&mut info.initial);
+            let len = info.shape.len();
+            let value = match initial.is_empty() {
+                false => initial,
+                // A view has no values of its own.
+                true if info.storage != id => Vec::new(),
+                true => vec![T::zero(); len],
+            };
+            let grad = vec![T::zero(); if info.has_grad { len } else { 0 }];
+            values.push(AtomicRefCell::new(value));
+            grads.push(AtomicRefCell::new(grad));
+        }
+        let mut labels = Vec::new();
+        for (handle, initial) in &mut graph.labels {
+            let mut values = std::mem::take(initial);
+            values.resize(handle.partitions * handle.rows, -1);
+            labels.push(AtomicRefCell::new(values));
+        }
         Cpu {
             graph,
             values,

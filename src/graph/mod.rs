@@ -107,8 +107,10 @@ impl Want {
 }
 
 /// What the graph knows of a variable.
-pub(crate) struct VarInfo {
+pub(crate) struct VarInfo<T> {
     pub name: String,
+    /// Values to start from, 0 if empty; a device takes them when it loads the graph.
+    pub initial: Vec<T>,
     /// The variable whose value buffer this one uses: itself, or the original of a view.
     pub storage: usize,
     pub requires_grad: bool,
@@ -126,8 +128,9 @@ pub(crate) struct BackwardCall {
 /// A step being recorded.
 pub struct Graph<T: Real> {
     partitions: usize,
-    pub(crate) vars: Vec<VarInfo>,
-    pub(crate) labels: Vec<Labels>,
+    pub(crate) vars: Vec<VarInfo<T>>,
+    /// Labels and the values to start from, −1 if empty.
+    pub(crate) labels: Vec<(Labels, Vec<i32>)>,
     pub(crate) forward: Vec<Box<dyn Op<T>>>,
     pub(crate) backward: Vec<BackwardCall>,
     pub(crate) update: Vec<Box<dyn Op<T>>>,
@@ -156,10 +159,17 @@ impl<T: Real> Graph<T> {
         self.partitions
     }
 
-    fn var(&mut self, name: &str, shape: Shape, requires_grad: bool) -> Var {
+    fn var(&mut self, name: &str, shape: Shape, requires_grad: bool, initial: Vec<T>) -> Var {
+        assert!(
+            initial.is_empty() || initial.len() == shape.len(),
+            "{name}: {} values for a shape of {}",
+            initial.len(),
+            shape.len()
+        );
         let id = self.vars.len();
         self.vars.push(VarInfo {
             name: name.to_string(),
+            initial,
             storage: id,
             requires_grad,
             has_grad: false,
@@ -168,27 +178,32 @@ impl<T: Real> Graph<T> {
         Var { id, shape }
     }
 
-    /// A constant or a piece of state shared by all partitions, `[1, rows, cols]`, starting at 0.
+    /// State shared by all partitions, `[1, rows, cols]`, starting at 0.
     pub fn shared(&mut self, name: &str, rows: usize, cols: usize) -> Var {
+        self.constant(name, rows, cols, Vec::new())
+    }
+
+    /// Values shared by all partitions, `[1, rows, cols]`, row-major.
+    pub fn constant(&mut self, name: &str, rows: usize, cols: usize, values: Vec<T>) -> Var {
         let shape = Shape {
             partitions: 1,
             rows,
             cols,
         };
-        self.var(name, shape, false)
+        self.var(name, shape, false, values)
     }
 
     /// A buffer without gradient, one block per partition, starting at 0: state of an optimiser,
     /// something saved for the backward pass, a result off the tape.
     pub fn buffer(&mut self, name: &str, rows: usize, cols: usize) -> Var {
         let shape = self.shape(rows, cols);
-        self.var(name, shape, false)
+        self.var(name, shape, false, Vec::new())
     }
 
-    /// A trainable parameter, `[P, rows, cols]`.
-    pub fn parameter(&mut self, name: &str, rows: usize, cols: usize) -> Var {
+    /// A trainable parameter, `[P, rows, cols]`, and the values it starts from.
+    pub fn parameter(&mut self, name: &str, rows: usize, cols: usize, values: Vec<T>) -> Var {
         let shape = self.shape(rows, cols);
-        let var = self.var(name, shape, true);
+        let var = self.var(name, shape, true, values);
         self.parameters.push(var);
         var
     }
@@ -197,13 +212,13 @@ impl<T: Real> Graph<T> {
     pub fn computed(&mut self, name: &str, rows: usize, cols: usize, inputs: &[Var]) -> Var {
         let requires_grad = inputs.iter().any(|v| self.vars[v.id].requires_grad);
         let shape = self.shape(rows, cols);
-        self.var(name, shape, requires_grad)
+        self.var(name, shape, requires_grad, Vec::new())
     }
 
     /// The same values under another name: with a gradient of its own, or cut off from it.
     pub(crate) fn view(&mut self, of: Var, name: &str, with_grad: bool) -> Var {
         let requires_grad = with_grad && self.vars[of.id].requires_grad;
-        let var = self.var(name, of.shape, requires_grad);
+        let var = self.var(name, of.shape, requires_grad, Vec::new());
         self.vars[var.id].storage = self.vars[of.id].storage;
         var
     }
@@ -215,12 +230,23 @@ impl<T: Real> Graph<T> {
 
     /// One label per row, `[P, rows]`, starting at −1.
     pub fn labels(&mut self, rows: usize) -> Labels {
+        self.given_labels(rows, Vec::new())
+    }
+
+    /// One given label per row, `[P, rows]`.
+    pub fn given_labels(&mut self, rows: usize, values: Vec<i32>) -> Labels {
         let labels = Labels {
             id: self.labels.len(),
             partitions: self.partitions,
             rows,
         };
-        self.labels.push(labels);
+        assert!(
+            values.is_empty() || values.len() == labels.partitions * rows,
+            "labels: {} values for {} partitions of {rows} rows",
+            values.len(),
+            labels.partitions
+        );
+        self.labels.push((labels, values));
         labels
     }
 

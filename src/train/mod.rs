@@ -1,0 +1,201 @@
+//! The protocol: partitions, epochs, metrics, results.
+//!
+//! Every partition is one draw of the labelled target rows and of the initial parameters; all of
+//! them train side by side in one recorded step. The result of a partition is the accuracy of its
+//! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
+//! that looks at the test labels.
+
+mod problem;
+mod session;
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+pub use problem::{PartitionLabels, Problem};
+pub use session::Session;
+
+use crate::error::{Error, Result};
+use crate::model::{Dimensions, Layers, Parameters};
+use crate::objective::Objective;
+use crate::optim::Optimizer;
+use crate::real::Real;
+
+/// What a training run is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Options {
+    /// The objective.
+    pub objective: Objective,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Its learning rate.
+    pub lr: f64,
+    /// Number of epochs; one epoch is one step on all rows.
+    pub epochs: usize,
+    /// Layers of the projectors.
+    pub layers: Layers,
+    /// Dimension of the common representation.
+    pub common: usize,
+}
+
+impl Options {
+    /// Sizes of the model for `problem`.
+    pub fn dimensions(&self, problem: &Problem) -> Dimensions {
+        Dimensions {
+            source: problem.source.cols,
+            target: problem.target.cols,
+            common: self.common,
+            classes: problem.classes,
+            layers: self.layers,
+        }
+    }
+}
+
+/// Loss terms of one epoch, and accuracies in percent of the parameters that it ends with. An
+/// accuracy is `None` where no label is known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpochMetrics {
+    /// Number of the partition, from 0.
+    pub partition: usize,
+    /// Number of the epoch, from 0.
+    pub epoch: usize,
+    /// The objective.
+    pub total: f64,
+    /// L_src.
+    pub source_ce: f64,
+    /// Labelled cross-entropy with its factor 1−α.
+    pub hard: f64,
+    /// Soft correlation with its factor α.
+    pub soft: f64,
+    /// L_adv, without γ.
+    pub adversarial: f64,
+    /// L_esa, without β.
+    pub alignment: f64,
+    /// Unlabelled rows whose pseudo-label was selected.
+    pub selected: usize,
+    /// Accuracy on the source rows.
+    pub source_acc: Option<f64>,
+    /// Accuracy on the labelled target rows.
+    pub labelled_acc: Option<f64>,
+    /// Accuracy on the unlabelled target rows whose class is known.
+    pub unlabelled_acc: Option<f64>,
+}
+
+impl EpochMetrics {
+    /// The first loss term that is not a finite number.
+    fn diverged(&self) -> Option<&'static str> {
+        let terms = [
+            ("source cross-entropy", self.source_ce),
+            ("labelled cross-entropy", self.hard),
+            ("soft correlation", self.soft),
+            ("adversarial", self.adversarial),
+            ("alignment", self.alignment),
+            ("total", self.total),
+        ];
+        let broken = terms.into_iter().find(|(_, value)| !value.is_finite());
+        broken.map(|(name, _)| name)
+    }
+}
+
+/// The result of one partition; accuracies in percent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartitionResult {
+    /// Number of the partition, from 0.
+    pub partition: usize,
+    /// Epochs trained.
+    pub epochs: usize,
+    /// Accuracy on the unlabelled target rows after the last epoch: the result.
+    pub accuracy_last: Option<f64>,
+    /// The largest of any epoch: an oracle, since it looks at the test labels.
+    pub accuracy_best: Option<f64>,
+    /// Accuracy on the source rows after the last epoch.
+    pub source_accuracy: Option<f64>,
+    /// Accuracy on the labelled target rows after the last epoch.
+    pub labelled_accuracy: Option<f64>,
+    /// Wall time of a step divided by the partitions in it, in milliseconds, median over
+    /// readings of the metrics.
+    pub ms_per_epoch: f64,
+}
+
+/// What a run ends with.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// One result per partition.
+    pub partitions: Vec<PartitionResult>,
+    /// Trained parameters of each partition.
+    pub parameters: Vec<Parameters>,
+}
+
+/// Time between two readings of the metrics, about.
+const READ_EVERY: Duration = Duration::from_millis(100);
+
+/// Trains all partitions of `problem` for `options.epochs` epochs, partition `p` from `initial[p]`.
+/// `observe` gets each epoch's metrics as they are complete, epoch by epoch and within an epoch
+/// partition by partition; its error ends the run.
+///
+/// # Errors
+/// A loss that is no longer finite, or what `observe` returns.
+pub fn train<T: Real>(
+    problem: &Problem,
+    options: &Options,
+    initial: &[Parameters],
+    observe: &mut dyn FnMut(&EpochMetrics) -> Result<()>,
+) -> Result<Outcome> {
+    let mut session = Session::<T>::new(problem, options, initial);
+    let mut best = vec![None; problem.partitions.len()];
+    let mut last = Vec::new();
+    let mut take = |complete: Vec<EpochMetrics>| -> Result<()> {
+        for metrics in &complete {
+            if let Some(term) = metrics.diverged() {
+                return Err(Error::Data(format!(
+                    "training diverged: the {term} loss is not finite at epoch {} of partition {}; \
+                     try a smaller --lr",
+                    metrics.epoch, metrics.partition
+                )));
+            }
+            let best: &mut Option<f64> = &mut best[metrics.partition];
+            if best.is_none_or(|b| metrics.unlabelled_acc.is_some_and(|a| a > b)) {
+                *best = metrics.unlabelled_acc;
+            }
+            observe(metrics)?;
+        }
+        let keep = complete.len().min(problem.partitions.len());
+        if keep > 0 {
+            last = complete[complete.len() - keep..].to_vec();
+        }
+        Ok(())
+    };
+    let mut times = Vec::new();
+    let mut reading = 1;
+    let mut done = 0;
+    while done < options.epochs {
+        let epochs = reading.min(options.epochs - done).min(session::RING);
+        let start = Instant::now();
+        let complete = session.run(epochs);
+        let elapsed = start.elapsed();
+        done += epochs;
+        times.push(elapsed.as_secs_f64() * 1e3 / epochs as f64);
+        if elapsed < READ_EVERY / 2 {
+            reading = epochs * 2;
+        } else if elapsed > READ_EVERY {
+            reading = epochs.div_ceil(2);
+        }
+        take(complete)?;
+    }
+    take(session.finish())?;
+    times.sort_by(f64::total_cmp);
+    let ms_per_epoch = times[times.len() / 2] / problem.partitions.len() as f64;
+    let partitions = last.into_iter().map(|m| PartitionResult {
+        partition: m.partition,
+        epochs: options.epochs,
+        accuracy_last: m.unlabelled_acc,
+        accuracy_best: best[m.partition],
+        source_accuracy: m.source_acc,
+        labelled_accuracy: m.labelled_acc,
+        ms_per_epoch,
+    });
+    Ok(Outcome {
+        partitions: partitions.collect(),
+        parameters: session.parameters(),
+    })
+}

@@ -1,0 +1,192 @@
+//! One recorded step with its data: what a training run replays.
+
+use crate::device::Cpu;
+use crate::graph::{Graph, Var};
+use crate::model::{Dimensions, Model, Parameters};
+use crate::objective::{Inputs, Terms};
+use crate::ops::{advance, record_metrics, schedule};
+use crate::real::Real;
+use crate::train::{EpochMetrics, Options, Problem};
+
+/// Epochs of metrics that the device keeps before they are read back.
+pub(super) const RING: usize = 64;
+
+/// A recorded SSAN step for all partitions of a problem, ready to replay.
+pub struct Session<T: Real> {
+    device: Cpu<T>,
+    model: Model,
+    terms: Terms,
+    ring: Var,
+    alpha: f64,
+    /// Rows behind each accuracy: source, labelled, unlabelled of known class; per partition.
+    counts: Vec<[usize; 3]>,
+    /// Steps replayed.
+    steps: usize,
+    /// Loss terms of the last epoch that was read, waiting for its accuracies; per partition.
+    pending: Vec<Option<EpochMetrics>>,
+}
+
+impl<T: Real> Session<T> {
+    /// Records the step, with partition `p` starting from `initial[p]`.
+    pub fn new(problem: &Problem, options: &Options, initial: &[Parameters]) -> Session<T> {
+        let mut graph = Graph::new(problem.partitions.len());
+        let g = &mut graph;
+        let model = Model::record(g, options.dimensions(problem), initial);
+        let inputs = record_inputs(g, problem);
+        let schedule = schedule(g, options.epochs);
+        let terms = options.objective.record(g, &model, &inputs, &schedule);
+        let metrics = [
+            terms.total,
+            terms.source_ce,
+            terms.labelled_ce,
+            terms.soft,
+            terms.adversarial,
+            terms.alignment,
+            terms.selected,
+            terms.source_correct,
+            terms.labelled_correct,
+            terms.unlabelled_correct,
+        ];
+        let ring = record_metrics(g, schedule.epoch, &metrics, RING);
+        g.differentiate(terms.total);
+        options.optimizer.record(g, options.lr, schedule.epoch);
+        advance(g, schedule.epoch);
+        let known = |labels: &[i32]| labels.iter().filter(|&&l| l >= 0).count();
+        let counts = problem.partitions.iter();
+        let counts = counts
+            .map(|p| [known(&p.source), known(&p.labelled), known(&p.truth)])
+            .collect();
+        Session {
+            device: Cpu::load(graph),
+            model,
+            terms,
+            ring,
+            alpha: options.objective.alpha,
+            counts,
+            steps: 0,
+            pending: vec![None; problem.partitions.len()],
+        }
+    }
+
+    /// Replays `epochs` epochs, at most as many as the device keeps metrics of. Returns what is
+    /// complete then: the accuracies of an epoch come from the forward pass of the next.
+    pub fn run(&mut self, epochs: usize) -> Vec<EpochMetrics> {
+        assert!(epochs <= RING, "at most {RING} epochs between readings");
+        let first = self.steps;
+        for _ in 0..epochs {
+            self.device.step();
+        }
+        self.steps += epochs;
+        self.read(first..self.steps)
+    }
+
+    /// The metrics of the last epoch, by one more forward pass.
+    pub fn finish(&mut self) -> Vec<EpochMetrics> {
+        self.device.forward();
+        self.read(self.steps..self.steps + 1)
+    }
+
+    /// Completes the pending epoch of every partition with the accuracies in the ring at each of
+    /// `forwards`, and keeps the loss terms there as pending.
+    fn read(&mut self, forwards: std::ops::Range<usize>) -> Vec<EpochMetrics> {
+        let ring = self.device.value(self.ring);
+        let width = self.ring.shape.cols;
+        let mut complete = Vec::new();
+        for forward in forwards {
+            for (p, pending) in self.pending.iter_mut().enumerate() {
+                let start = self.ring.at(p).start + forward % RING * width;
+                let row = &ring[start..start + width];
+                let value = |i: usize| row[i].wide();
+                let accuracy = |i: usize| match self.counts[p][i] {
+                    0 => None,
+                    n => Some(100.0 * value(7 + i) / n as f64),
+                };
+                if let Some(mut epoch) = pending.take() {
+                    epoch.source_acc = accuracy(0);
+                    epoch.labelled_acc = accuracy(1);
+                    epoch.unlabelled_acc = accuracy(2);
+                    complete.push(epoch);
+                }
+                // With α = 1 the plain cross-entropy is in the total alone, as in the release.
+                let hard_weight = 1.0 - self.alpha;
+                *pending = Some(EpochMetrics {
+                    partition: p,
+                    epoch: forward,
+                    total: value(0),
+                    source_ce: value(1),
+                    hard: hard_weight * value(2),
+                    soft: self.alpha * value(3),
+                    adversarial: value(4),
+                    alignment: value(5),
+                    selected: value(6) as usize,
+                    source_acc: None,
+                    labelled_acc: None,
+                    unlabelled_acc: None,
+                });
+            }
+        }
+        complete
+    }
+
+    /// Parameters of every partition as they are now.
+    pub fn parameters(&self) -> Vec<Parameters> {
+        let vars = self.model.vars();
+        let partition = |p: usize| {
+            let vars = vars.iter();
+            vars.map(|var| {
+                let values = self.device.value(*var);
+                values[var.at(p)].iter().map(|x| x.wide()).collect()
+            })
+            .collect()
+        };
+        (0..self.counts.len()).map(partition).collect()
+    }
+
+    /// Sizes of the model.
+    pub fn dimensions(&self) -> &Dimensions {
+        self.model.dimensions()
+    }
+
+    /// Handles of the recorded results, to look into with [`Session::device`].
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The device with the step's buffers.
+    pub fn device(&self) -> &Cpu<T> {
+        &self.device
+    }
+}
+
+/// Records the data of `problem`.
+fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
+    let real = |values: &[f64]| values.iter().map(|&x| T::of(x)).collect();
+    let (source, target) = (&problem.source, &problem.target);
+    let gather = |of: &dyn Fn(usize) -> Vec<i32>| -> Vec<i32> {
+        (0..problem.partitions.len()).flat_map(of).collect()
+    };
+    let partitions = &problem.partitions;
+    let in_use = |p: usize| {
+        let rows = partitions[p].labelled.iter().zip(&partitions[p].unlabelled);
+        let in_use = rows.map(|(&l, &u)| if l >= 0 || u >= 0 { 0 } else { -1 });
+        in_use.collect()
+    };
+    let labels = [
+        (source.rows, gather(&|p| partitions[p].source.clone())),
+        (target.rows, gather(&|p| partitions[p].labelled.clone())),
+        (target.rows, gather(&|p| partitions[p].unlabelled.clone())),
+        (target.rows, gather(&in_use)),
+        (target.rows, gather(&|p| partitions[p].truth.clone())),
+    ];
+    let [source_labels, labelled, unlabelled, target_rows, truth] =
+        labels.map(|(rows, values)| g.given_labels(rows, values));
+    Inputs {
+        source: g.constant("source", source.rows, source.cols, real(&source.values)),
+        target: g.constant("target", target.rows, target.cols, real(&target.values)),
+        source_labels,
+        labelled,
+        unlabelled,
+        target_rows,
+        truth,
+    }
+}
