@@ -5,6 +5,8 @@
 
 use atomic_refcell::{AtomicRef, AtomicRefCell, AtomicRefMut};
 
+use super::Device;
+use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
 
@@ -48,42 +50,6 @@ impl<T: Real> Cpu<T> {
         }
     }
 
-    /// The recording.
-    pub fn graph(&self) -> &Graph<T> {
-        &self.graph
-    }
-
-    /// Replays the forward list.
-    pub fn forward(&self) {
-        for op in &self.graph.forward {
-            op.forward(self);
-        }
-    }
-
-    /// Replays the backward list, from a gradient of 1 for each partition's loss.
-    pub fn backward(&self) {
-        if let Some(root) = self.graph.root {
-            self.grad_mut(root).fill(T::one());
-        }
-        for call in &self.graph.backward {
-            self.graph.forward[call.op].backward(self, &call.wants);
-        }
-    }
-
-    /// Replays the update list.
-    pub fn update(&self) {
-        for op in &self.graph.update {
-            op.forward(self);
-        }
-    }
-
-    /// One epoch: forward, backward, update.
-    pub fn step(&self) {
-        self.forward();
-        self.backward();
-        self.update();
-    }
-
     /// Values of `var`, all partitions, row-major.
     pub fn value(&self, var: Var) -> AtomicRef<'_, Vec<T>> {
         self.values[self.graph.vars[var.id].storage].borrow()
@@ -112,6 +78,52 @@ impl<T: Real> Cpu<T> {
     /// Labels, to write.
     pub fn labels_mut(&self, labels: Labels) -> AtomicRefMut<'_, Vec<i32>> {
         self.labels[labels.id].borrow_mut()
+    }
+}
+
+impl<T: Real> Device<T> for Cpu<T> {
+    fn graph(&self) -> &Graph<T> {
+        &self.graph
+    }
+
+    fn steps(&mut self, epochs: usize) -> Result<()> {
+        for _ in 0..epochs {
+            self.forward()?;
+            self.backward()?;
+            for op in &self.graph.update {
+                op.forward(self);
+            }
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self) -> Result<()> {
+        for op in &self.graph.forward {
+            op.forward(self);
+        }
+        Ok(())
+    }
+
+    fn backward(&mut self) -> Result<()> {
+        if let Some(root) = self.graph.root {
+            self.grad_mut(root).fill(T::one());
+        }
+        for call in &self.graph.backward {
+            self.graph.forward[call.op].backward(self, &call.wants);
+        }
+        Ok(())
+    }
+
+    fn read(&self, var: Var) -> Result<Vec<T>> {
+        Ok(self.value(var).clone())
+    }
+
+    fn read_grad(&self, var: Var) -> Result<Vec<T>> {
+        Ok(self.grad(var).clone())
+    }
+
+    fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
+        Ok(self.labels(labels).clone())
     }
 }
 

@@ -1,5 +1,51 @@
-//! Where a recorded step is replayed.
+//! Where a recorded step is replayed: [`cpu`], in plain loops.
 
 pub mod cpu;
 
 pub use cpu::Cpu;
+
+use crate::error::Result;
+use crate::graph::{Graph, Labels, Var};
+use crate::real::Real;
+
+/// What replays a recorded step. It holds all buffers; only what is read comes back to the host.
+pub trait Device<T: Real> {
+    /// The recording.
+    fn graph(&self) -> &Graph<T>;
+
+    /// Replays the whole step, forward, backward and update, `epochs` times.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn steps(&mut self, epochs: usize) -> Result<()>;
+
+    /// Replays the forward list alone.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn forward(&mut self) -> Result<()>;
+
+    /// Replays the backward list alone, after a forward pass.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn backward(&mut self) -> Result<()>;
+
+    /// Values of `var`, all partitions, row-major.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn read(&self, var: Var) -> Result<Vec<T>>;
+
+    /// Gradient of `var`; empty where the loss does not depend on it.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn read_grad(&self, var: Var) -> Result<Vec<T>>;
+
+    /// Labels, all partitions.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn read_labels(&self, labels: Labels) -> Result<Vec<i32>>;
+}

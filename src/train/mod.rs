@@ -15,7 +15,9 @@ use serde::Serialize;
 pub use problem::{PartitionLabels, Problem};
 pub use session::Session;
 
+use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::graph::Graph;
 use crate::model::{Dimensions, Layers, Parameters};
 use crate::objective::Objective;
 use crate::optim::Optimizer;
@@ -129,19 +131,21 @@ pub struct Outcome {
 /// Time between two readings of the metrics, about.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// Trains all partitions of `problem` for `options.epochs` epochs, partition `p` from `initial[p]`.
+/// Trains all partitions of `problem` for `options.epochs` epochs, partition `p` from `initial[p]`,
+/// on the device that `load` puts the recorded step on.
 /// `observe` gets each epoch's metrics as they are complete, epoch by epoch and within an epoch
 /// partition by partition; its error ends the run.
 ///
 /// # Errors
-/// A loss that is no longer finite, or what `observe` returns.
+/// The device fails, a loss is no longer finite, or what `observe` returns.
 pub fn train<T: Real>(
     problem: &Problem,
     options: &Options,
     initial: &[Parameters],
+    load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
     observe: &mut dyn FnMut(&EpochMetrics) -> Result<()>,
 ) -> Result<Outcome> {
-    let mut session = Session::<T>::new(problem, options, initial);
+    let mut session = Session::new(problem, options, initial, load)?;
     let mut best = vec![None; problem.partitions.len()];
     let mut last = Vec::new();
     let mut take = |complete: Vec<EpochMetrics>| -> Result<()> {
@@ -171,7 +175,7 @@ pub fn train<T: Real>(
     while done < options.epochs {
         let epochs = reading.min(options.epochs - done).min(session::RING);
         let start = Instant::now();
-        let complete = session.run(epochs);
+        let complete = session.run(epochs)?;
         let elapsed = start.elapsed();
         done += epochs;
         times.push(elapsed.as_secs_f64() * 1e3 / epochs as f64);
@@ -182,7 +186,7 @@ pub fn train<T: Real>(
         }
         take(complete)?;
     }
-    take(session.finish())?;
+    take(session.finish()?)?;
     times.sort_by(f64::total_cmp);
     let ms_per_epoch = times[times.len() / 2] / problem.partitions.len() as f64;
     let partitions = last.into_iter().map(|m| PartitionResult {
@@ -196,6 +200,6 @@ pub fn train<T: Real>(
     });
     Ok(Outcome {
         partitions: partitions.collect(),
-        parameters: session.parameters(),
+        parameters: session.parameters()?,
     })
 }

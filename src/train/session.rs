@@ -1,6 +1,7 @@
 //! One recorded step with its data: what a training run replays.
 
-use crate::device::Cpu;
+use crate::device::Device;
+use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::model::{Dimensions, Model, Parameters};
 use crate::objective::{Inputs, Terms};
@@ -13,7 +14,7 @@ pub(super) const RING: usize = 64;
 
 /// A recorded SSAN step for all partitions of a problem, ready to replay.
 pub struct Session<T: Real> {
-    device: Cpu<T>,
+    device: Box<dyn Device<T>>,
     model: Model,
     terms: Terms,
     ring: Var,
@@ -27,8 +28,16 @@ pub struct Session<T: Real> {
 }
 
 impl<T: Real> Session<T> {
-    /// Records the step, with partition `p` starting from `initial[p]`.
-    pub fn new(problem: &Problem, options: &Options, initial: &[Parameters]) -> Session<T> {
+    /// Records the step, with partition `p` starting from `initial[p]`, and loads it to a device.
+    ///
+    /// # Errors
+    /// What `load` returns.
+    pub fn new(
+        problem: &Problem,
+        options: &Options,
+        initial: &[Parameters],
+        load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
+    ) -> Result<Session<T>> {
         let mut graph = Graph::new(problem.partitions.len());
         let g = &mut graph;
         let model = Model::record(g, options.dimensions(problem), initial);
@@ -56,8 +65,8 @@ impl<T: Real> Session<T> {
         let counts = counts
             .map(|p| [known(&p.source), known(&p.labelled), known(&p.truth)])
             .collect();
-        Session {
-            device: Cpu::load(graph),
+        Ok(Session {
+            device: load(graph)?,
             model,
             terms,
             ring,
@@ -65,31 +74,35 @@ impl<T: Real> Session<T> {
             counts,
             steps: 0,
             pending: vec![None; problem.partitions.len()],
-        }
+        })
     }
 
     /// Replays `epochs` epochs, at most as many as the device keeps metrics of. Returns what is
     /// complete then: the accuracies of an epoch come from the forward pass of the next.
-    pub fn run(&mut self, epochs: usize) -> Vec<EpochMetrics> {
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn run(&mut self, epochs: usize) -> Result<Vec<EpochMetrics>> {
         assert!(epochs <= RING, "at most {RING} epochs between readings");
         let first = self.steps;
-        for _ in 0..epochs {
-            self.device.step();
-        }
+        self.device.steps(epochs)?;
         self.steps += epochs;
         self.read(first..self.steps)
     }
 
     /// The metrics of the last epoch, by one more forward pass.
-    pub fn finish(&mut self) -> Vec<EpochMetrics> {
-        self.device.forward();
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn finish(&mut self) -> Result<Vec<EpochMetrics>> {
+        self.device.forward()?;
         self.read(self.steps..self.steps + 1)
     }
 
     /// Completes the pending epoch of every partition with the accuracies in the ring at each of
     /// `forwards`, and keeps the loss terms there as pending.
-    fn read(&mut self, forwards: std::ops::Range<usize>) -> Vec<EpochMetrics> {
-        let ring = self.device.value(self.ring);
+    fn read(&mut self, forwards: std::ops::Range<usize>) -> Result<Vec<EpochMetrics>> {
+        let ring = self.device.read(self.ring)?;
         let width = self.ring.shape.cols;
         let mut complete = Vec::new();
         for forward in forwards {
@@ -125,21 +138,22 @@ impl<T: Real> Session<T> {
                 });
             }
         }
-        complete
+        Ok(complete)
     }
 
     /// Parameters of every partition as they are now.
-    pub fn parameters(&self) -> Vec<Parameters> {
-        let vars = self.model.vars();
-        let partition = |p: usize| {
-            let vars = vars.iter();
-            vars.map(|var| {
-                let values = self.device.value(*var);
-                values[var.at(p)].iter().map(|x| x.wide()).collect()
-            })
-            .collect()
-        };
-        (0..self.counts.len()).map(partition).collect()
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn parameters(&self) -> Result<Vec<Parameters>> {
+        let mut parameters = vec![Parameters::new(); self.counts.len()];
+        for var in self.model.vars() {
+            let values = self.device.read(var)?;
+            for (p, parameters) in parameters.iter_mut().enumerate() {
+                parameters.push(values[var.at(p)].iter().map(|x| x.wide()).collect());
+            }
+        }
+        Ok(parameters)
     }
 
     /// Sizes of the model.
@@ -153,8 +167,8 @@ impl<T: Real> Session<T> {
     }
 
     /// The device with the step's buffers.
-    pub fn device(&self) -> &Cpu<T> {
-        &self.device
+    pub fn device(&self) -> &dyn Device<T> {
+        &*self.device
     }
 }
 
