@@ -1,6 +1,9 @@
-//! Where a recorded step is replayed: [`cpu`], in plain loops.
+//! Where a recorded step is replayed: [`cpu`] in plain loops, and devices that launch the kernels
+//! of [`kernels`] as [`launch`] lists them.
 
 pub mod cpu;
+pub mod kernels;
+pub mod launch;
 
 pub use cpu::Cpu;
 

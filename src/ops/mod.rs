@@ -53,6 +53,7 @@ pub use triplet_margin::triplet_margin;
 pub use weighted_sum::weighted_sum;
 
 use crate::device::Cpu;
+use crate::device::launch::Launch;
 use crate::graph::{Var, Want};
 use crate::real::Real;
 
@@ -77,6 +78,16 @@ pub trait Op<T: Real> {
     /// Adds to, or writes, the gradient of each input as `wants` says, in the order of
     /// [`Op::inputs`]. The output's gradient may be used up: nothing reads it afterwards.
     fn backward(&self, _cpu: &Cpu<T>, _wants: &[Want]) {
+        unreachable!("{} is off the tape", self.name());
+    }
+
+    /// The kernel launches that compute the outputs.
+    fn launches(&self) -> Vec<Launch> {
+        todo!("kernels of {}", self.name())
+    }
+
+    /// The kernel launches of the backward pass, as [`Op::backward`].
+    fn backward_launches(&self, _wants: &[Want]) -> Vec<Launch> {
         unreachable!("{} is off the tape", self.name());
     }
 

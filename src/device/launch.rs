@@ -1,0 +1,177 @@
+//! A recorded step as a list of kernel launches, and where its buffers lie.
+//!
+//! Shapes are fixed, so the list is made once: every operation says which kernels it launches, on
+//! which buffers, in its forward and its backward pass. What launches them (CUDA, or an executor on
+//! the host) differs in the launch alone.
+
+use std::ops::Range;
+
+use crate::graph::{Graph, Labels, Var};
+use crate::real::Real;
+
+/// A buffer that a kernel works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buffer {
+    /// Values of a variable, all partitions.
+    Value(Var),
+    /// Its gradient.
+    Grad(Var),
+    /// Values of all variables from the first to the last made, which lie one after the other,
+    /// each at a multiple of [`ALIGNMENT`] (see [`Layout`]).
+    Values(Var, Var),
+    /// Their gradients, in the same places relative to the first.
+    Grads(Var, Var),
+    /// Labels, all partitions.
+    Labels(Labels),
+}
+
+/// One argument of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Arg {
+    /// A buffer that the kernel reads: `const real*` or `const int*`.
+    In(Buffer),
+    /// A buffer that the kernel writes, or reads and writes: `real*` or `int*`.
+    Out(Buffer),
+    /// `int`.
+    Int(i32),
+    /// `real`.
+    Real(f64),
+}
+
+/// One kernel launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// Name of the kernel.
+    pub kernel: &'static str,
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Its arguments, in order.
+    pub args: Vec<Arg>,
+}
+
+/// A recorded step as launches.
+#[derive(Clone, Debug, Default)]
+pub struct Launches {
+    /// Forward pass.
+    pub forward: Vec<Launch>,
+    /// Backward pass; the gradient of the root is 1 from the start and never written.
+    pub backward: Vec<Launch>,
+    /// Update.
+    pub update: Vec<Launch>,
+}
+
+impl Launches {
+    /// The launches of `graph`.
+    pub fn of<T: Real>(graph: &Graph<T>) -> Launches {
+        let forward = graph.forward.iter().flat_map(|op| op.launches());
+        let backward = graph.backward.iter();
+        let backward =
+            backward.flat_map(|call| graph.forward[call.op].backward_launches(&call.wants));
+        let update = graph.update.iter().flat_map(|op| op.launches());
+        Launches {
+            forward: forward.collect(),
+            backward: backward.collect(),
+            update: update.collect(),
+        }
+    }
+}
+
+/// Every buffer starts at a multiple of this many elements of its arena.
+pub const ALIGNMENT: usize = 64;
+
+/// Where the buffers of a step lie: values, gradients and labels in an arena each, in the order in
+/// which the variables were made. A view lies where its original does. What is between two buffers
+/// is 0 at the start, and a kernel that runs over a span of buffers must keep it so.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    values: Vec<Range<usize>>,
+    grads: Vec<Range<usize>>,
+    labels: Vec<Range<usize>>,
+    /// Elements of the three arenas.
+    sizes: [usize; 3],
+}
+
+impl Layout {
+    /// The layout of `graph`'s buffers.
+    pub fn of<T: Real>(graph: &Graph<T>) -> Layout {
+        let place = |size: &mut usize, len: usize| {
+            let start = *size;
+            *size = (start + len).next_multiple_of(ALIGNMENT);
+            start..start + len
+        };
+        let mut sizes = [0; 3];
+        let (mut values, mut grads) = (Vec::new(), Vec::new());
+        for (id, info) in graph.vars.iter().enumerate() {
+            let value = match info.storage == id {
+                true => place(&mut sizes[0], info.shape.len()),
+                false => Range::clone(&values[info.storage]),
+            };
+            values.push(value);
+            let len = if info.has_grad { info.shape.len() } else { 0 };
+            grads.push(place(&mut sizes[1], len));
+        }
+        let labels = graph.labels.iter();
+        let labels = labels.map(|(l, _)| place(&mut sizes[2], l.partitions * l.rows));
+        Layout {
+            values,
+            grads,
+            labels: labels.collect(),
+            sizes,
+        }
+    }
+
+    /// Elements of the arena of values.
+    pub fn values_len(&self) -> usize {
+        self.sizes[0]
+    }
+
+    /// Elements of the arena of gradients.
+    pub fn grads_len(&self) -> usize {
+        self.sizes[1]
+    }
+
+    /// Elements of the arena of labels.
+    pub fn labels_len(&self) -> usize {
+        self.sizes[2]
+    }
+
+    /// Where a buffer lies in its arena.
+    pub fn range(&self, buffer: Buffer) -> Range<usize> {
+        let span = |ranges: &[Range<usize>], first: Var, last: Var| {
+            ranges[first.id].start..ranges[last.id].end
+        };
+        match buffer {
+            Buffer::Value(v) => self.values[v.id].clone(),
+            Buffer::Grad(v) => self.grads[v.id].clone(),
+            Buffer::Values(first, last) => span(&self.values, first, last),
+            Buffer::Grads(first, last) => span(&self.grads, first, last),
+            Buffer::Labels(l) => self.labels[l.id].clone(),
+        }
+    }
+
+    /// The three arenas as a step starts with them: the graph's initial values, which are taken
+    /// out of it, gradients 0 but for 1 at the root, labels −1 unless given.
+    pub fn arenas<T: Real>(&self, graph: &mut Graph<T>) -> (Vec<T>, Vec<T>, Vec<i32>) {
+        let mut values = vec![T::zero(); self.values_len()];
+        let mut grads = vec![T::zero(); self.grads_len()];
+        let mut labels = vec![-1; self.labels_len()];
+        for (info, range) in graph.vars.iter_mut().zip(&self.values) {
+            let initial = std::mem::take(&mut info.initial);
+            if !initial.is_empty() {
+                values[range.clone()].copy_from_slice(&initial);
+            }
+        }
+        if let Some(root) = graph.root {
+            grads[self.range(Buffer::Grad(root))].fill(T::one());
+        }
+        for ((_, initial), range) in graph.labels.iter_mut().zip(&self.labels) {
+            let initial = std::mem::take(initial);
+            if !initial.is_empty() {
+                labels[range.clone()].copy_from_slice(&initial);
+            }
+        }
+        (values, grads, labels)
+    }
+}
