@@ -8,13 +8,16 @@
 // sums in registers, 16 rows and 16 columns apart, so that neighbouring threads read neighbouring
 // words. They differ in how the operands lie in memory: along k (a_ik = a[i·inner + k]) or across
 // it (a_ik = a[k·outer + i]).
-constexpr int TILE = 64;
-constexpr int DEPTH = 16;
-constexpr int THREADS = 256;
-// Words from one k of a tile to the next: 2 more than the tile's side, so that the 32 words that a
-// warp stores along k lie in 32 banks.
-constexpr int PITCH = TILE + 2;
-constexpr int STAGED = TILE * DEPTH / THREADS;
+enum {
+    TILE = 64,
+    DEPTH = 16,
+    THREADS = 256,
+    // Words from one k of a tile to the next: 2 more than the tile's side, so that the 32 words
+    // that a warp stores along k lie in 32 banks.
+    PITCH = TILE + 2,
+    // Entries of a tile that each thread fetches.
+    STAGED = TILE * DEPTH / THREADS,
+};
 
 // Which entry of a 64×16 tile is the n-th of this thread: consecutive threads read consecutive
 // addresses.
