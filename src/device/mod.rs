@@ -1,7 +1,9 @@
 //! Where a recorded step is replayed: [`cpu`], in plain loops.
 
+mod choose;
 pub mod cpu;
 
+pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;
 
 use crate::error::Result;
