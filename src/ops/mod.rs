@@ -58,7 +58,7 @@ use crate::graph::{Var, Want};
 use crate::real::Real;
 
 /// The contract of an operation.
-pub trait Op<T: Real> {
+pub trait Op<T: Real>: Send + Sync {
     /// Its name, as its file's.
     fn name(&self) -> &'static str;
 
