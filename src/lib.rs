@@ -27,6 +27,7 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -23,6 +23,7 @@ struct Cli {
 enum Command {
     /// Train on a source and a target domain and report how well the rest of the target is
     /// labelled. Without --source and --target: on the bundled digits.
+    #[command(args_override_self = true)]
     Train(Box<options::TrainArgs>),
 }
 
