@@ -1,10 +1,12 @@
 //! Where a recorded step is replayed: [`cpu`] in plain loops, and devices that launch the kernels
 //! of [`kernels`] as [`launch`] lists them.
 
+mod choose;
 pub mod cpu;
 pub mod kernels;
 pub mod launch;
 
+pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;
 
 use crate::error::Result;
