@@ -201,7 +201,9 @@ impl Kernels {
             String::from_utf8_lossy(&o.stdout).into_owned()
         });
         // Innermost first where functions are inlined.
-        let files = lines.lines().filter_map(|l| l.rsplit('/').next());
+        let files = lines
+            .lines()
+            .filter_map(|l| l.rsplit('/').next()?.split(' ').next());
         let mut files = files.filter(|l| !l.starts_with("host.h") && !l.starts_with('?'));
         let known = files.next().map(String::from);
         known.unwrap_or_else(|| format!("+{place:#x} of {}", self.path.display()))

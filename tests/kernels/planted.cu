@@ -68,6 +68,8 @@ extern "C" __global__ void missing_wait(const real *in, real *out, int broken) {
 // A copy that is waited for by the thread that issued it, but by no other.
 extern "C" __global__ void wait_without_barrier(const real *in, real *out, int broken) {
     SHARED(real, tile, 64);
+    tile[threadIdx.x] = 0;
+    __syncthreads();
     copy_async(&tile[threadIdx.x], &in[threadIdx.x], sizeof(real));
     copy_commit();
     copy_wait<0>();
