@@ -1,11 +1,18 @@
 //! Where a recorded step is replayed: [`cpu`] in plain loops, and devices that launch the kernels
-//! of [`kernels`] as [`launch`] lists them.
+//! of [`kernels`] as [`launch`] lists them: [`cuda`], with the kernels compiled by [`nvrtc`] and two
+//! streams by [`plan`]. [`find`] says which devices there are.
 
 pub mod cpu;
+pub mod cuda;
+pub mod find;
 pub mod kernels;
 pub mod launch;
+pub mod nvrtc;
+pub mod plan;
 
 pub use cpu::Cpu;
+pub use cuda::Cuda;
+pub use find::{Choice, Request, choose, describe};
 
 use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};
@@ -51,4 +58,20 @@ pub trait Device<T: Real> {
     /// # Errors
     /// The device fails.
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>>;
+}
+
+/// Loads a recorded step to the chosen device; `use_graph` is whether a card replays it as a CUDA
+/// graph.
+///
+/// # Errors
+/// The card cannot take it; see [`Cuda::load`].
+pub fn load<T: Real>(
+    graph: Graph<T>,
+    choice: Choice,
+    use_graph: bool,
+) -> Result<Box<dyn Device<T>>> {
+    Ok(match choice {
+        Choice::Cpu => Box::new(Cpu::load(graph)),
+        Choice::Cuda(ordinal) => Box::new(Cuda::load(graph, ordinal, use_graph)?),
+    })
 }
