@@ -58,7 +58,7 @@ impl Dimensions {
     fn layers(&self) -> Vec<(String, usize, usize)> {
         let mut layers = Vec::new();
         for (domain, features) in [("source", self.source), ("target", self.target)] {
-            let hidden = (features + self.common) / 2;
+            let hidden = features.midpoint(self.common);
             let sizes = match self.layers {
                 Layers::Single => vec![features, self.common],
                 Layers::Double => vec![features, hidden, self.common],
@@ -70,6 +70,13 @@ impl Dimensions {
         layers.push(("classifier".into(), self.common, self.classes));
         layers.push(("discriminator".into(), self.common, 1));
         layers
+    }
+
+    /// Numbers in all parameters together; any sizes that a user may ask for can be counted.
+    pub fn parameter_count(&self) -> u128 {
+        let layers = self.layers().into_iter();
+        let layers = layers.map(|(_, inputs, outputs)| (inputs as u128 + 1) * outputs as u128);
+        layers.sum()
     }
 
     /// All parameters, in the order in which they are initialised.

@@ -81,36 +81,54 @@ impl<T: Real> Cpu<T> {
     }
 }
 
-impl<T: Real> Device<T> for Cpu<T> {
-    fn graph(&self) -> &Graph<T> {
-        &self.graph
+impl<T: Real> Cpu<T> {
+    /// Runs `f` on a thread of the pool: from outside of it, every loop that threads share would
+    /// have to be handed in and waited for.
+    fn in_pool(&self, f: impl FnOnce(&Cpu<T>) + Send) {
+        rayon::scope(|_| f(self));
     }
 
-    fn steps(&mut self, epochs: usize) -> Result<()> {
-        for _ in 0..epochs {
-            self.forward()?;
-            self.backward()?;
-            for op in &self.graph.update {
-                op.forward(self);
-            }
-        }
-        Ok(())
-    }
-
-    fn forward(&mut self) -> Result<()> {
+    fn run_forward(&self) {
         for op in &self.graph.forward {
             op.forward(self);
         }
-        Ok(())
     }
 
-    fn backward(&mut self) -> Result<()> {
+    fn run_backward(&self) {
         if let Some(root) = self.graph.root {
             self.grad_mut(root).fill(T::one());
         }
         for call in &self.graph.backward {
             self.graph.forward[call.op].backward(self, &call.wants);
         }
+    }
+}
+
+impl<T: Real> Device<T> for Cpu<T> {
+    fn graph(&self) -> &Graph<T> {
+        &self.graph
+    }
+
+    fn steps(&mut self, epochs: usize) -> Result<()> {
+        self.in_pool(|cpu| {
+            for _ in 0..epochs {
+                cpu.run_forward();
+                cpu.run_backward();
+                for op in &cpu.graph.update {
+                    op.forward(cpu);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    fn forward(&mut self) -> Result<()> {
+        self.in_pool(Cpu::run_forward);
+        Ok(())
+    }
+
+    fn backward(&mut self) -> Result<()> {
+        self.in_pool(Cpu::run_backward);
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::graph::{Graph, Labels, Var};
+use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
 /// A buffer that a kernel works on.
@@ -38,6 +38,58 @@ pub enum Arg {
     Real(f64),
 }
 
+impl Arg {
+    /// Values of a variable, to read.
+    pub fn value(var: Var) -> Arg {
+        Arg::In(Buffer::Value(var))
+    }
+
+    /// Values of a variable, to write.
+    pub fn value_mut(var: Var) -> Arg {
+        Arg::Out(Buffer::Value(var))
+    }
+
+    /// Gradient of a variable, to read.
+    pub fn grad(var: Var) -> Arg {
+        Arg::In(Buffer::Grad(var))
+    }
+
+    /// Gradient of a variable, to write.
+    pub fn grad_mut(var: Var) -> Arg {
+        Arg::Out(Buffer::Grad(var))
+    }
+
+    /// Labels, to read.
+    pub fn labels(labels: Labels) -> Arg {
+        Arg::In(Buffer::Labels(labels))
+    }
+
+    /// Labels, to write.
+    pub fn labels_mut(labels: Labels) -> Arg {
+        Arg::Out(Buffer::Labels(labels))
+    }
+
+    /// A size or a stride.
+    pub fn int(n: usize) -> Arg {
+        Arg::Int(i32::try_from(n).expect("sizes in a kernel are below 2³¹"))
+    }
+
+    /// 1 or 0.
+    pub fn flag(flag: bool) -> Arg {
+        Arg::Int(flag.into())
+    }
+
+    /// A constant.
+    pub fn real<T: Real>(x: T) -> Arg {
+        Arg::Real(x.wide())
+    }
+
+    /// What to do with a gradient: `enum Want` of `kernels/common.cuh`.
+    pub fn want(want: Want) -> Arg {
+        Arg::Int(want as i32)
+    }
+}
+
 /// One kernel launch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
@@ -49,6 +101,64 @@ pub struct Launch {
     pub block: [u32; 3],
     /// Its arguments, in order.
     pub args: Vec<Arg>,
+}
+
+/// Threads of a block, where a kernel does not say otherwise.
+const THREADS: usize = 256;
+
+/// Threads of a warp.
+pub(crate) const WARP: usize = 32;
+
+impl Launch {
+    /// Launches `grid` blocks of `threads` threads in a row. The grid's z is the partition.
+    ///
+    /// # Panics
+    /// CUDA has no such grid: it would take more than 65535 partitions, or rows of tiles.
+    pub(crate) fn new(
+        kernel: &'static str,
+        grid: [usize; 3],
+        threads: usize,
+        args: Vec<Arg>,
+    ) -> Launch {
+        let limits = [i32::MAX as usize, 65535, 65535];
+        for (size, limit) in grid.into_iter().zip(limits) {
+            assert!(size <= limit, "{kernel}: no grid of {grid:?} blocks");
+        }
+        debug_assert!(threads.is_multiple_of(WARP) && threads <= 1024);
+        Launch {
+            kernel,
+            grid: grid.map(|n| n.max(1) as u32),
+            block: [threads as u32, 1, 1],
+            args,
+        }
+    }
+
+    /// One thread for each of `n` elements of every partition.
+    pub(crate) fn per_element(
+        kernel: &'static str,
+        n: usize,
+        partitions: usize,
+        args: Vec<Arg>,
+    ) -> Launch {
+        let grid = [n.div_ceil(THREADS), 1, partitions];
+        Launch::new(kernel, grid, THREADS, args)
+    }
+
+    /// One warp for each of `rows` rows of every partition.
+    pub(crate) fn per_row(
+        kernel: &'static str,
+        rows: usize,
+        partitions: usize,
+        args: Vec<Arg>,
+    ) -> Launch {
+        let grid = [rows.div_ceil(THREADS / WARP), 1, partitions];
+        Launch::new(kernel, grid, THREADS, args)
+    }
+
+    /// One block for each partition.
+    pub(crate) fn per_partition(kernel: &'static str, partitions: usize, args: Vec<Arg>) -> Launch {
+        Launch::new(kernel, [1, 1, partitions], THREADS, args)
+    }
 }
 
 /// A recorded step as launches.
@@ -64,7 +174,17 @@ pub struct Launches {
 
 impl Launches {
     /// The launches of `graph`.
+    ///
+    /// # Panics
+    /// A partition of a variable has more elements than a kernel counts, about 2³¹.
     pub fn of<T: Real>(graph: &Graph<T>) -> Launches {
+        for info in &graph.vars {
+            assert!(
+                info.shape.block() <= LARGEST_SPAN,
+                "{}: too large for a kernel",
+                info.name
+            );
+        }
         let forward = graph.forward.iter().flat_map(|op| op.launches());
         let backward = graph.backward.iter();
         let backward =
@@ -80,6 +200,55 @@ impl Launches {
 
 /// Every buffer starts at a multiple of this many elements of its arena.
 pub const ALIGNMENT: usize = 64;
+
+/// Elements that a kernel can count, one thread each, without its index overflowing.
+const LARGEST_SPAN: usize = i32::MAX as usize - 1024;
+
+/// Neighbouring variables that one launch works on.
+pub(crate) struct Span<const N: usize> {
+    /// The first row of variables.
+    first: [Var; N],
+    /// The last.
+    last: [Var; N],
+    /// Elements from the start of the first to the end of the last, the same in every column.
+    pub len: usize,
+}
+
+impl<const N: usize> Span<N> {
+    /// Values of the variables in column `n`.
+    pub fn values(&self, n: usize) -> Buffer {
+        Buffer::Values(self.first[n], self.last[n])
+    }
+
+    /// Their gradients; each has one.
+    pub fn grads(&self, n: usize) -> Buffer {
+        Buffer::Grads(self.first[n], self.last[n])
+    }
+}
+
+/// Cuts rows of variables of one shape into as few spans as possible: those in which every column
+/// was made one variable after the other, so that all columns lie in their arenas alike.
+pub(crate) fn spans<const N: usize>(rows: &[[Var; N]]) -> Vec<Span<N>> {
+    let mut spans: Vec<Span<N>> = Vec::new();
+    for &row in rows {
+        assert!(
+            row.iter().all(|v| v.shape == row[0].shape),
+            "variables side by side in a span have one shape"
+        );
+        let len = row[0].shape.len();
+        if let Some(span) = spans.last_mut() {
+            let start = span.len.next_multiple_of(ALIGNMENT);
+            let mut pairs = span.last.iter().zip(&row);
+            if pairs.all(|(last, v)| v.id == last.id + 1) && start + len <= LARGEST_SPAN {
+                (span.last, span.len) = (row, start + len);
+                continue;
+            }
+        }
+        let (first, last) = (row, row);
+        spans.push(Span { first, last, len });
+    }
+    spans
+}
 
 /// Where the buffers of a step lie: values, gradients and labels in an arena each, in the order in
 /// which the variables were made. A view lies where its original does. What is between two buffers

@@ -2,6 +2,7 @@
 //! of [`kernels`] as [`launch`] lists them: [`cuda`], with the kernels compiled by [`nvrtc`] and two
 //! streams by [`plan`]. [`find`] says which devices there are.
 
+mod choose;
 pub mod cpu;
 pub mod cuda;
 pub mod find;
@@ -10,6 +11,7 @@ pub mod launch;
 pub mod nvrtc;
 pub mod plan;
 
+pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;
 pub use cuda::Cuda;
 pub use find::{Choice, Request, choose, describe};

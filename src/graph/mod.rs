@@ -75,16 +75,16 @@ pub struct Labels {
 impl Labels {
     /// Where partition `p` lies in the buffer.
     pub fn at(&self, p: usize) -> Range<usize> {
-        let start = if self.partitions == 1 {
-            0
-        } else {
-            p * self.rows
-        };
+        let start = p * self.stride();
         start..start + self.rows
+    }
+    /// Labels from one partition to the next: 0 where all share them.
+    pub fn stride(&self) -> usize {
+        if self.partitions == 1 { 0 } else { self.rows }
     }
 }
 
-/// What a backward pass does with the gradient of one input.
+/// What a backward pass does with the gradient of one input; in the order that kernels know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
     /// Nothing: the input needs none.

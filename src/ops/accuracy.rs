@@ -3,6 +3,7 @@
 
 use super::Op;
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
 
@@ -38,5 +39,18 @@ impl<T: Real> Op<T> for CountCorrect {
                 .zip(&truth[self.truth.at(p)]);
             *correct = T::of(pairs.filter(|(l, t)| **t >= 0 && l == t).count() as f64);
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let args = vec![
+            Arg::labels(self.labels),
+            Arg::labels(self.truth),
+            Arg::value_mut(self.correct),
+            Arg::int(self.labels.rows),
+            Arg::int(self.labels.stride()),
+            Arg::int(self.truth.stride()),
+        ];
+        let partitions = self.correct.shape.partitions;
+        vec![Launch::per_partition("count_correct", partitions, args)]
     }
 }

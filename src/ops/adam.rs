@@ -5,6 +5,7 @@
 use super::Op;
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch, Span, spans};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
 
@@ -32,14 +33,15 @@ impl Adam {
     /// Records the update of all parameters that the loss depends on; `epoch [1, 1, 1]` counts
     /// steps from 0.
     pub fn record<T: Real>(self, g: &mut Graph<T>, epoch: Var) {
-        let parameters = g.trained().into_iter();
-        let parameters = parameters
-            .map(|w| {
-                let m = g.buffer("adam.mean", w.shape.rows, w.shape.cols);
-                let v = g.buffer("adam.square", w.shape.rows, w.shape.cols);
-                [w, m, v]
-            })
-            .collect();
+        let trained = g.trained();
+        // All means, then all squares: each kind lies as the parameters do, for one launch.
+        let mut buffers = |name: &str| -> Vec<Var> {
+            let like = |w: &Var| g.buffer(name, w.shape.rows, w.shape.cols);
+            trained.iter().map(like).collect()
+        };
+        let (means, squares) = (buffers("adam.mean"), buffers("adam.square"));
+        let parameters = trained.iter().zip(means).zip(squares);
+        let parameters = parameters.map(|((&w, m), v)| [w, m, v]).collect();
         let constants = self;
         g.push_update(AdamUpdate {
             constants,
@@ -83,5 +85,25 @@ impl<T: Real> Op<T> for AdamUpdate {
                 }
             });
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let constants = self.constants;
+        let launch = |span: Span<3>| {
+            let args = vec![
+                Arg::In(span.grads(0)),
+                Arg::value(self.epoch),
+                Arg::Out(span.values(0)),
+                Arg::Out(span.values(1)),
+                Arg::Out(span.values(2)),
+                Arg::int(span.len),
+                Arg::Real(constants.lr),
+                Arg::Real(constants.beta1),
+                Arg::Real(constants.beta2),
+                Arg::Real(constants.epsilon),
+            ];
+            Launch::per_element("adam", span.len, 1, args)
+        };
+        spans(&self.parameters).into_iter().map(launch).collect()
     }
 }

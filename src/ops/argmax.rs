@@ -3,6 +3,7 @@
 use super::Op;
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
 
@@ -35,5 +36,21 @@ impl<T: Real> Op<T> for Argmax {
                 label[0] = best as i32;
             },
         );
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.x.shape;
+        let args = vec![
+            Arg::value(self.x),
+            Arg::labels_mut(self.labels),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+        ];
+        vec![Launch::per_row(
+            "argmax",
+            shape.rows,
+            shape.partitions,
+            args,
+        )]
     }
 }

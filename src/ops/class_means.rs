@@ -7,6 +7,7 @@
 use super::{Op, class};
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch, WARP};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
@@ -113,5 +114,48 @@ impl<T: Real> Op<T> for Means {
                 });
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.means.shape;
+        let threads = shape.cols.next_multiple_of(WARP).min(256);
+        let launch = |(part, (x, labels)): (usize, &(Var, Labels))| {
+            let args = vec![
+                Arg::value(*x),
+                Arg::labels(*labels),
+                Arg::value_mut(self.means),
+                Arg::value_mut(self.counts),
+                Arg::int(x.shape.rows),
+                Arg::int(shape.cols),
+                Arg::int(x.shape.stride()),
+                Arg::int(labels.stride()),
+                Arg::flag(part == 0),
+                Arg::flag(part + 1 == self.parts.len()),
+            ];
+            let grid = [shape.rows, 1, shape.partitions];
+            Launch::new("class_means", grid, threads, args)
+        };
+        self.parts.iter().enumerate().map(launch).collect()
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let wanted = self.parts.iter().zip(wants);
+        let wanted = wanted.filter(|(_, want)| **want != Want::No);
+        let launch = |((x, labels), &want): (&(Var, Labels), &Want)| {
+            let args = vec![
+                Arg::grad(self.means),
+                Arg::value(self.counts),
+                Arg::labels(*labels),
+                Arg::grad_mut(*x),
+                Arg::int(x.shape.rows),
+                Arg::int(x.shape.cols),
+                Arg::int(self.means.shape.rows),
+                Arg::int(labels.stride()),
+                Arg::want(want),
+            ];
+            let (n, partitions) = (x.shape.block(), x.shape.partitions);
+            Launch::per_element("class_means_backward", n, partitions, args)
+        };
+        wanted.map(launch).collect()
     }
 }

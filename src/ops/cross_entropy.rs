@@ -6,6 +6,7 @@
 use super::{Op, class, log_sum_exp};
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
@@ -15,6 +16,8 @@ struct CrossEntropy {
     loss: Var,
     /// Per row: `log Σ exp z_i` in column 0, the row's term of the sum in column 1.
     saved: Var,
+    /// 1/m, 0 without labelled rows, `[P, 1, 1]`.
+    weight: Var,
 }
 
 /// Records the mean cross-entropy of logits `z [P, n, K]` over the rows whose label is not −1:
@@ -23,11 +26,13 @@ pub fn cross_entropy<T: Real>(g: &mut Graph<T>, z: Var, labels: Labels) -> Var {
     assert_eq!(z.shape.rows, labels.rows, "cross_entropy: rows and labels");
     let loss = g.computed("cross_entropy", 1, 1, &[z]);
     let saved = g.buffer("cross_entropy.saved", z.shape.rows, 2);
+    let weight = g.buffer("cross_entropy.weight", 1, 1);
     g.push(CrossEntropy {
         z,
         labels,
         loss,
         saved,
+        weight,
     });
     loss
 }
@@ -56,6 +61,7 @@ impl<T: Real> Op<T> for CrossEntropy {
     fn forward(&self, cpu: &Cpu<T>) {
         let (z, labels) = (cpu.value(self.z), cpu.labels(self.labels));
         let (mut saved, mut loss) = (cpu.value_mut(self.saved), cpu.value_mut(self.loss));
+        let mut weight = cpu.value_mut(self.weight);
         let cols = self.z.shape.cols;
         for p in 0..self.z.shape.partitions {
             let (z, labels) = (&z[self.z.at(p)], &labels[self.labels.at(p)]);
@@ -70,19 +76,21 @@ impl<T: Real> Op<T> for CrossEntropy {
                 }
             });
             let sum: T = saved.chunks_exact(2).map(|row| row[1]).sum();
-            loss[p] = sum * mean_weight(labels);
+            weight[p] = mean_weight(labels);
+            loss[p] = sum * weight[p];
         }
     }
 
     fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
         let (z, labels) = (cpu.value(self.z), cpu.labels(self.labels));
         let (saved, dloss) = (cpu.value(self.saved), cpu.grad(self.loss));
+        let weight = cpu.value(self.weight);
         let mut dz = cpu.grad_mut(self.z);
         let cols = self.z.shape.cols;
         for p in 0..self.z.shape.partitions {
             let (z, labels) = (&z[self.z.at(p)], &labels[self.labels.at(p)]);
             let saved = &saved[self.saved.at(p)];
-            let weight = dloss[p] * mean_weight(labels);
+            let weight = dloss[p] * weight[p];
             for_rows(cols, [(&mut dz[self.z.at(p)], cols)], |i, [dz]| {
                 let label = class(labels[i]);
                 for (c, (dz, &z)) in dz.iter_mut().zip(&z[i * cols..]).enumerate() {
@@ -97,5 +105,52 @@ impl<T: Real> Op<T> for CrossEntropy {
                 }
             });
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.z.shape;
+        let rows = vec![
+            Arg::value(self.z),
+            Arg::labels(self.labels),
+            Arg::value_mut(self.saved),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::int(self.labels.stride()),
+        ];
+        let mean = vec![
+            Arg::value(self.saved),
+            Arg::labels(self.labels),
+            Arg::value_mut(self.weight),
+            Arg::value_mut(self.loss),
+            Arg::int(shape.rows),
+            Arg::int(self.labels.stride()),
+        ];
+        vec![
+            Launch::per_row("cross_entropy_rows", shape.rows, shape.partitions, rows),
+            Launch::per_partition("cross_entropy_mean", shape.partitions, mean),
+        ]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let shape = self.z.shape;
+        let args = vec![
+            Arg::value(self.z),
+            Arg::labels(self.labels),
+            Arg::value(self.saved),
+            Arg::value(self.weight),
+            Arg::grad(self.loss),
+            Arg::grad_mut(self.z),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::int(self.labels.stride()),
+            Arg::want(wants[0]),
+        ];
+        let (n, partitions) = (shape.block(), shape.partitions);
+        vec![Launch::per_element(
+            "cross_entropy_backward",
+            n,
+            partitions,
+            args,
+        )]
     }
 }

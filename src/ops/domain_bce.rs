@@ -6,6 +6,7 @@
 
 use super::Op;
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
@@ -23,6 +24,8 @@ pub struct DomainRows {
 struct DomainBce {
     parts: Vec<DomainRows>,
     loss: Var,
+    /// 1/m, 0 without rows in use, `[P, 1, 1]`.
+    weight: Var,
 }
 
 /// Records the mean binary cross-entropy over the rows of all `parts`: `[P, 1, 1]`.
@@ -37,8 +40,12 @@ pub fn domain_bce<T: Real>(g: &mut Graph<T>, parts: &[DomainRows]) -> Var {
         );
     }
     let loss = g.computed("domain_bce", 1, 1, &inputs);
-    let parts = parts.to_vec();
-    g.push(DomainBce { parts, loss });
+    let weight = g.buffer("domain_bce.weight", 1, 1);
+    g.push(DomainBce {
+        parts: parts.to_vec(),
+        loss,
+        weight,
+    });
     loss
 }
 
@@ -83,7 +90,7 @@ impl<T: Real> Op<T> for DomainBce {
     }
 
     fn forward(&self, cpu: &Cpu<T>) {
-        let mut loss = cpu.value_mut(self.loss);
+        let (mut loss, mut weight) = (cpu.value_mut(self.loss), cpu.value_mut(self.weight));
         for (p, loss) in loss.iter_mut().enumerate() {
             *loss = T::zero();
             for part in &self.parts {
@@ -97,12 +104,13 @@ impl<T: Real> Op<T> for DomainBce {
                     *loss += negative_log_sigmoid(if part.positive { z } else { -z });
                 }
             }
-            *loss *= self.mean_weight(cpu, p);
+            weight[p] = self.mean_weight(cpu, p);
+            *loss *= weight[p];
         }
     }
 
     fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let dloss = cpu.grad(self.loss);
+        let (dloss, weight) = (cpu.grad(self.loss), cpu.value(self.weight));
         for (part, &want) in self.parts.iter().zip(wants) {
             if want == Want::No {
                 continue;
@@ -111,7 +119,7 @@ impl<T: Real> Op<T> for DomainBce {
             let mut dz = cpu.grad_mut(part.logits);
             let y = if part.positive { T::one() } else { T::zero() };
             for p in 0..part.logits.shape.partitions {
-                let weight = dloss[p] * self.mean_weight(cpu, p);
+                let weight = dloss[p] * weight[p];
                 let at = part.logits.at(p);
                 let values = z[at.clone()].iter().zip(&rows[part.rows.at(p)]);
                 for (dz, (&z, &row)) in dz[at].iter_mut().zip(values) {
@@ -120,5 +128,45 @@ impl<T: Real> Op<T> for DomainBce {
                 }
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let launch = |(i, part): (usize, &DomainRows)| {
+            let args = vec![
+                Arg::value(part.logits),
+                Arg::labels(part.rows),
+                Arg::value_mut(self.weight),
+                Arg::value_mut(self.loss),
+                Arg::int(part.rows.rows),
+                Arg::int(part.logits.shape.stride()),
+                Arg::int(part.rows.stride()),
+                Arg::flag(part.positive),
+                Arg::flag(i == 0),
+                Arg::flag(i + 1 == self.parts.len()),
+            ];
+            Launch::per_partition("domain_bce", self.loss.shape.partitions, args)
+        };
+        self.parts.iter().enumerate().map(launch).collect()
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let wanted = self.parts.iter().zip(wants);
+        let wanted = wanted.filter(|(_, want)| **want != Want::No);
+        let launch = |(part, &want): (&DomainRows, &Want)| {
+            let args = vec![
+                Arg::value(part.logits),
+                Arg::labels(part.rows),
+                Arg::value(self.weight),
+                Arg::grad(self.loss),
+                Arg::grad_mut(part.logits),
+                Arg::int(part.rows.rows),
+                Arg::int(part.rows.stride()),
+                Arg::flag(part.positive),
+                Arg::want(want),
+            ];
+            let (n, partitions) = (part.rows.rows, part.logits.shape.partitions);
+            Launch::per_element("domain_bce_backward", n, partitions, args)
+        };
+        wanted.map(launch).collect()
     }
 }

@@ -5,6 +5,7 @@
 use super::Op;
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -49,5 +50,26 @@ impl<T: Real> Op<T> for GradientReversal {
                 wants[0].put(dx, factor * dy);
             }
         });
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        Vec::new()
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let (n, partitions) = (self.x.shape.block(), self.x.shape.partitions);
+        let args = vec![
+            Arg::grad(self.y),
+            Arg::value(self.lambda),
+            Arg::grad_mut(self.x),
+            Arg::int(n),
+            Arg::want(wants[0]),
+        ];
+        vec![Launch::per_element(
+            "gradient_reversal_backward",
+            n,
+            partitions,
+            args,
+        )]
     }
 }

@@ -6,6 +6,7 @@
 use super::{Op, dot};
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -69,5 +70,41 @@ impl<T: Real> Op<T> for L2Normalize {
                 wants[0].put(dx, (dy - y * along) / norm);
             }
         });
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.x.shape;
+        let args = vec![
+            Arg::value(self.x),
+            Arg::value_mut(self.y),
+            Arg::value_mut(self.norms),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+        ];
+        vec![Launch::per_row(
+            "l2_normalize",
+            shape.rows,
+            shape.partitions,
+            args,
+        )]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let shape = self.x.shape;
+        let args = vec![
+            Arg::value(self.y),
+            Arg::grad(self.y),
+            Arg::value(self.norms),
+            Arg::grad_mut(self.x),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::want(wants[0]),
+        ];
+        vec![Launch::per_row(
+            "l2_normalize_backward",
+            shape.rows,
+            shape.partitions,
+            args,
+        )]
     }
 }

@@ -6,6 +6,7 @@
 use super::Op;
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -72,5 +73,34 @@ impl<T: Real> Op<T> for LeakyRelu<T> {
                 wants[0].put(dx, derivative(y, self.slope) * dy);
             }
         });
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let (n, partitions) = (self.x.shape.block(), self.x.shape.partitions);
+        let args = vec![
+            Arg::value(self.x),
+            Arg::value_mut(self.y),
+            Arg::int(n),
+            Arg::real(self.slope),
+        ];
+        vec![Launch::per_element("leaky_relu", n, partitions, args)]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let (n, partitions) = (self.x.shape.block(), self.x.shape.partitions);
+        let args = vec![
+            Arg::value(self.y),
+            Arg::grad(self.y),
+            Arg::grad_mut(self.x),
+            Arg::int(n),
+            Arg::real(self.slope),
+            Arg::want(wants[0]),
+        ];
+        vec![Launch::per_element(
+            "leaky_relu_backward",
+            n,
+            partitions,
+            args,
+        )]
     }
 }

@@ -7,6 +7,7 @@
 use super::{Op, leaky_relu};
 use crate::device::Cpu;
 use crate::device::cpu::{View, for_rows, product};
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -31,6 +32,19 @@ pub fn linear<T: Real>(g: &mut Graph<T>, x: Var, w: Var, b: Var) -> Var {
     let slope = None;
     g.push(Linear { x, w, b, y, slope });
     y
+}
+
+/// Side of the tile of a product that a block computes, and its threads: `kernels/linear.cu`.
+const TILE: usize = 64;
+const TILE_THREADS: usize = 256;
+
+impl<T> Linear<T> {
+    /// The launch of a product of `rows × cols` entries per partition.
+    fn product(&self, kernel: &'static str, [rows, cols]: [usize; 2], args: Vec<Arg>) -> Launch {
+        let partitions = self.y.shape.partitions;
+        let grid = [cols.div_ceil(TILE), rows.div_ceil(TILE), partitions];
+        Launch::new(kernel, grid, TILE_THREADS, args)
+    }
 }
 
 impl<T: Real> Op<T> for Linear<T> {
@@ -110,5 +124,66 @@ impl<T: Real> Op<T> for Linear<T> {
         let fused = self.slope.is_none();
         self.slope.get_or_insert(slope);
         fused
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let (rows, out) = (self.y.shape.rows, self.y.shape.cols);
+        let args = vec![
+            Arg::value(self.x),
+            Arg::value(self.w),
+            Arg::value(self.b),
+            Arg::value_mut(self.y),
+            Arg::int(rows),
+            Arg::int(self.w.shape.cols),
+            Arg::int(out),
+            Arg::int(self.x.shape.stride()),
+            Arg::real(self.slope.unwrap_or(T::one())),
+        ];
+        vec![self.product("linear", [rows, out], args)]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let (rows, inner, out) = (self.y.shape.rows, self.w.shape.cols, self.w.shape.rows);
+        let mut launches = Vec::new();
+        // First: with a LeakyReLU it turns the gradient of y into that of x·wᵀ + b, in place.
+        if self.slope.is_some() || wants[2] != Want::No {
+            let args = vec![
+                Arg::value(self.y),
+                Arg::grad_mut(self.y),
+                Arg::grad_mut(self.b),
+                Arg::int(rows),
+                Arg::int(out),
+                Arg::real(self.slope.unwrap_or(T::one())),
+                Arg::want(wants[2]),
+            ];
+            let grid = [out.div_ceil(32), 1, self.y.shape.partitions];
+            launches.push(Launch::new("linear_backward_b", grid, 1024, args));
+        }
+        if wants[0] != Want::No {
+            let args = vec![
+                Arg::grad(self.y),
+                Arg::value(self.w),
+                Arg::grad_mut(self.x),
+                Arg::int(rows),
+                Arg::int(inner),
+                Arg::int(out),
+                Arg::want(wants[0]),
+            ];
+            launches.push(self.product("linear_backward_x", [rows, inner], args));
+        }
+        if wants[1] != Want::No {
+            let args = vec![
+                Arg::grad(self.y),
+                Arg::value(self.x),
+                Arg::grad_mut(self.w),
+                Arg::int(rows),
+                Arg::int(inner),
+                Arg::int(out),
+                Arg::int(self.x.shape.stride()),
+                Arg::want(wants[1]),
+            ];
+            launches.push(self.product("linear_backward_w", [out, inner], args));
+        }
+        launches
     }
 }

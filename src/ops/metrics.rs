@@ -2,8 +2,12 @@
 
 use super::Op;
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch, WARP};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
+
+/// Scalars that one launch of the kernel takes.
+const ARITY: usize = 12;
 
 struct RecordMetrics {
     epoch: Var,
@@ -44,5 +48,26 @@ impl<T: Real> Op<T> for RecordMetrics {
                 *slot = cpu.value(*scalar)[scalar.at(p)][0];
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.ring.shape;
+        let launch = |(i, scalars): (usize, &[Var])| {
+            let mut args = vec![Arg::value(self.epoch)];
+            let padded = scalars.iter().chain(std::iter::repeat(&scalars[0]));
+            args.extend(padded.take(ARITY).map(|s| Arg::value(*s)));
+            let shared = scalars.iter().enumerate();
+            let shared = shared.map(|(j, s)| i32::from(s.shape.partitions == 1) << j);
+            args.extend([
+                Arg::value_mut(self.ring),
+                Arg::int(shape.rows),
+                Arg::int(shape.cols),
+                Arg::int(i * ARITY),
+                Arg::int(scalars.len()),
+                Arg::Int(shared.sum()),
+            ]);
+            Launch::new("metrics", [1, 1, shape.partitions], WARP, args)
+        };
+        self.scalars.chunks(ARITY).enumerate().map(launch).collect()
     }
 }

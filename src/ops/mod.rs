@@ -58,7 +58,7 @@ use crate::graph::{Var, Want};
 use crate::real::Real;
 
 /// The contract of an operation.
-pub trait Op<T: Real> {
+pub trait Op<T: Real>: Send + Sync {
     /// Its name, as its file's.
     fn name(&self) -> &'static str;
 
@@ -81,10 +81,8 @@ pub trait Op<T: Real> {
         unreachable!("{} is off the tape", self.name());
     }
 
-    /// The kernel launches that compute the outputs.
-    fn launches(&self) -> Vec<Launch> {
-        todo!("kernels of {}", self.name())
-    }
+    /// The kernel launches that compute the outputs, as [`Op::forward`].
+    fn launches(&self) -> Vec<Launch>;
 
     /// The kernel launches of the backward pass, as [`Op::backward`].
     fn backward_launches(&self, _wants: &[Want]) -> Vec<Launch> {

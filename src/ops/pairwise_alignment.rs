@@ -12,6 +12,7 @@
 
 use super::{ClassMeans, Op, squared_distance};
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -115,5 +116,49 @@ impl<T: Real> Op<T> for PairwiseAlignment {
                 }
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.source.means.shape;
+        let args = vec![
+            Arg::value(self.source.means),
+            Arg::value(self.target.means),
+            Arg::value(self.source.counts),
+            Arg::value(self.target.counts),
+            Arg::value_mut(self.loss),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::flag(self.prototypes == Prototypes::Three),
+        ];
+        vec![Launch::per_partition(
+            "pairwise_alignment",
+            shape.partitions,
+            args,
+        )]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let shape = self.source.means.shape;
+        let args = vec![
+            Arg::value(self.source.means),
+            Arg::value(self.target.means),
+            Arg::value(self.source.counts),
+            Arg::value(self.target.counts),
+            Arg::grad(self.loss),
+            Arg::grad_mut(self.source.means),
+            Arg::grad_mut(self.target.means),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::flag(self.prototypes == Prototypes::Three),
+            Arg::want(wants[0]),
+            Arg::want(wants[1]),
+        ];
+        let (n, partitions) = (shape.block(), shape.partitions);
+        vec![Launch::per_element(
+            "pairwise_alignment_backward",
+            n,
+            partitions,
+            args,
+        )]
     }
 }

@@ -7,6 +7,7 @@
 
 use super::Op;
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
 
@@ -98,5 +99,49 @@ impl<T: Real> Op<T> for Refine {
                 selected[i / self.assigned.rows] += T::one();
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let mut args = vec![
+            Arg::labels(self.labelled),
+            Arg::labels(self.unlabelled),
+            Arg::labels(self.pseudo),
+        ];
+        let outputs = [
+            Arg::labels_mut(self.assigned),
+            Arg::value_mut(self.selected),
+            Arg::int(self.assigned.rows),
+        ];
+        let kernel = match self.opinion {
+            None => {
+                args.extend(outputs);
+                "refine_all"
+            }
+            Some(Opinion {
+                nearest,
+                threshold: None,
+                ..
+            }) => {
+                args.push(Arg::labels(nearest));
+                args.extend(outputs);
+                "refine_agreement"
+            }
+            Some(Opinion {
+                similarity,
+                nearest,
+                threshold: Some(threshold),
+            }) => {
+                args.extend([
+                    Arg::labels(nearest),
+                    Arg::value(similarity),
+                    Arg::value(threshold),
+                ]);
+                args.extend(outputs);
+                args.push(Arg::int(similarity.shape.cols));
+                "refine_threshold"
+            }
+        };
+        let partitions = self.selected.shape.partitions;
+        vec![Launch::per_partition(kernel, partitions, args)]
     }
 }

@@ -6,6 +6,7 @@
 
 use super::Op;
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch, WARP};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
 
@@ -22,7 +23,7 @@ pub struct Schedule {
 
 struct SetSchedule {
     schedule: Schedule,
-    epochs: f64,
+    epochs: usize,
 }
 
 struct Advance {
@@ -36,7 +37,6 @@ pub fn schedule<T: Real>(g: &mut Graph<T>, epochs: usize) -> Schedule {
         lambda: g.shared("lambda", 1, 1),
         threshold: g.shared("threshold", 1, 1),
     };
-    let epochs = epochs as f64;
     g.push(SetSchedule { schedule, epochs });
     schedule
 }
@@ -52,11 +52,21 @@ impl<T: Real> Op<T> for SetSchedule {
     }
 
     fn forward(&self, cpu: &Cpu<T>) {
-        let e = cpu.value(self.schedule.epoch)[0].wide();
-        let lambda = 2.0 / (1.0 + (-10.0 * e / self.epochs).exp()) - 1.0;
+        let (e, epochs) = (cpu.value(self.schedule.epoch)[0].wide(), self.epochs as f64);
+        let lambda = 2.0 / (1.0 + (-10.0 * e / epochs).exp()) - 1.0;
         let threshold = 1.0 / (1.0 + (-0.8 * (e + 1.0)).exp()) - 0.01;
         cpu.value_mut(self.schedule.lambda)[0] = T::of(lambda);
         cpu.value_mut(self.schedule.threshold)[0] = T::of(threshold);
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let args = vec![
+            Arg::value(self.schedule.epoch),
+            Arg::value_mut(self.schedule.lambda),
+            Arg::value_mut(self.schedule.threshold),
+            Arg::int(self.epochs),
+        ];
+        vec![Launch::new("schedule", [1, 1, 1], WARP, args)]
     }
 }
 
@@ -67,5 +77,10 @@ impl<T: Real> Op<T> for Advance {
 
     fn forward(&self, cpu: &Cpu<T>) {
         cpu.value_mut(self.epoch)[0] += T::one();
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let args = vec![Arg::value_mut(self.epoch)];
+        vec![Launch::new("schedule_advance", [1, 1, 1], WARP, args)]
     }
 }

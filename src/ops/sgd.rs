@@ -5,6 +5,7 @@
 use super::Op;
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch, Span, spans};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
 
@@ -24,7 +25,7 @@ pub struct Sgd {
 struct SgdUpdate {
     constants: Sgd,
     /// Parameter and its momentum buffer.
-    parameters: Vec<(Var, Var)>,
+    parameters: Vec<[Var; 2]>,
 }
 
 impl Sgd {
@@ -32,7 +33,7 @@ impl Sgd {
     pub fn record<T: Real>(self, g: &mut Graph<T>) {
         let parameters = g.trained().into_iter();
         let parameters = parameters
-            .map(|w| (w, g.buffer("sgd.momentum", w.shape.rows, w.shape.cols)))
+            .map(|w| [w, g.buffer("sgd.momentum", w.shape.rows, w.shape.cols)])
             .collect();
         let constants = self;
         g.push_update(SgdUpdate {
@@ -55,7 +56,7 @@ impl<T: Real> Op<T> for SgdUpdate {
             weight_decay,
         } = self.constants;
         let (lr, momentum, decay) = (T::of(lr), T::of(momentum), T::of(weight_decay));
-        for &(w, b) in &self.parameters {
+        for &[w, b] in &self.parameters {
             let (gradient, mut w_all, mut b_all) =
                 (cpu.grad(w), cpu.value_mut(w), cpu.value_mut(b));
             let cols = w.shape.cols;
@@ -72,5 +73,23 @@ impl<T: Real> Op<T> for SgdUpdate {
                 },
             );
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let constants = self.constants;
+        let launch = |span: Span<2>| {
+            let args = vec![
+                Arg::In(span.grads(0)),
+                Arg::Out(span.values(0)),
+                Arg::Out(span.values(1)),
+                Arg::int(span.len),
+                Arg::Real(constants.lr),
+                Arg::Real(constants.momentum),
+                Arg::Real(constants.weight_decay),
+                Arg::flag(constants.nesterov),
+            ];
+            Launch::per_element("sgd", span.len, 1, args)
+        };
+        spans(&self.parameters).into_iter().map(launch).collect()
     }
 }

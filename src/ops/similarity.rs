@@ -5,6 +5,7 @@
 use super::{ClassMeans, Op, dot, squared_distance};
 use crate::device::Cpu;
 use crate::device::cpu::{View, for_rows, product};
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
 
@@ -85,6 +86,48 @@ impl<T: Real> Op<T> for PrototypeSimilarity {
                     };
                 }
             });
+        }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let (shape, classes) = (self.x.shape, self.y.shape.cols);
+        let (rows, partitions) = (shape.rows, self.y.shape.partitions);
+        let sizes = [
+            Arg::int(rows),
+            Arg::int(shape.cols),
+            Arg::int(classes),
+            Arg::int(shape.stride()),
+        ];
+        let mut args = vec![
+            Arg::value(self.x),
+            Arg::value(self.prototypes.means),
+            Arg::value(self.prototypes.counts),
+        ];
+        match self.kind {
+            Similarity::Cosine => {
+                let norms = vec![
+                    Arg::value(self.prototypes.means),
+                    Arg::value_mut(self.norms),
+                    Arg::int(classes),
+                    Arg::int(shape.cols),
+                ];
+                args.extend([Arg::value(self.norms), Arg::value_mut(self.y)]);
+                args.extend(sizes);
+                vec![
+                    Launch::per_row("similarity_norms", classes, partitions, norms),
+                    Launch::per_row("similarity_cosine", rows, partitions, args),
+                ]
+            }
+            Similarity::Euclidean => {
+                args.push(Arg::value_mut(self.y));
+                args.extend(sizes);
+                vec![Launch::per_row(
+                    "similarity_euclidean",
+                    rows,
+                    partitions,
+                    args,
+                )]
+            }
         }
     }
 }

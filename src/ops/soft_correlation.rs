@@ -8,6 +8,7 @@
 
 use super::{Op, class, log_sum_exp};
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
@@ -138,5 +139,66 @@ impl<T: Real> Op<T> for SoftCorrelation {
                 }
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.z.shape;
+        let args = vec![
+            Arg::value(self.z),
+            Arg::labels(self.labels),
+            Arg::value(self.q),
+            Arg::value_mut(self.s),
+            Arg::value_mut(self.counts),
+            Arg::value_mut(self.loss),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::int(self.labels.stride()),
+        ];
+        vec![Launch::per_partition(
+            "soft_correlation",
+            shape.partitions,
+            args,
+        )]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let (shape, classes) = (self.z.shape, self.z.shape.cols);
+        let (rows, partitions) = (shape.rows, shape.partitions);
+        let sizes = |want| {
+            [
+                Arg::int(rows),
+                Arg::int(classes),
+                Arg::int(self.labels.stride()),
+                Arg::want(want),
+            ]
+        };
+        let mut launches = Vec::new();
+        if wants[0] != Want::No {
+            let mut args = vec![
+                Arg::value(self.s),
+                Arg::labels(self.labels),
+                Arg::value(self.q),
+                Arg::value(self.counts),
+                Arg::grad(self.loss),
+                Arg::grad_mut(self.z),
+            ];
+            args.extend(sizes(wants[0]));
+            let kernel = "soft_correlation_backward_z";
+            launches.push(Launch::per_row(kernel, rows, partitions, args));
+        }
+        if wants[1] != Want::No {
+            let mut args = vec![
+                Arg::value(self.s),
+                Arg::labels(self.labels),
+                Arg::value(self.counts),
+                Arg::grad(self.loss),
+                Arg::grad_mut(self.q),
+            ];
+            args.extend(sizes(wants[1]));
+            let kernel = "soft_correlation_backward_q";
+            let n = classes * classes;
+            launches.push(Launch::per_element(kernel, n, partitions, args));
+        }
+        launches
     }
 }

@@ -5,6 +5,7 @@
 use super::{Op, dot, log_sum_exp};
 use crate::device::Cpu;
 use crate::device::cpu::for_rows;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -61,5 +62,41 @@ impl<T: Real> Op<T> for Softmax<T> {
                 wants[0].put(dz, q * (dq - mean) / self.temperature);
             }
         });
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.z.shape;
+        let args = vec![
+            Arg::value(self.z),
+            Arg::value_mut(self.q),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::real(self.temperature),
+        ];
+        vec![Launch::per_row(
+            "softmax",
+            shape.rows,
+            shape.partitions,
+            args,
+        )]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let shape = self.z.shape;
+        let args = vec![
+            Arg::value(self.q),
+            Arg::grad(self.q),
+            Arg::grad_mut(self.z),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::real(self.temperature),
+            Arg::want(wants[0]),
+        ];
+        vec![Launch::per_row(
+            "softmax_backward",
+            shape.rows,
+            shape.partitions,
+            args,
+        )]
     }
 }

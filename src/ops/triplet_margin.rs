@@ -5,9 +5,10 @@
 //!
 //! Backward, where the term is positive: `da = 2(n − p)`, `dp = −2(a − p)`, `dn = 2(a − n)`.
 
-use super::{ClassMeans, Op, squared_distance};
+use super::{ClassMeans, Op, class, squared_distance};
 use crate::device::Cpu;
-use crate::graph::{Graph, Var, Want};
+use crate::device::launch::{Arg, Launch};
+use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
 struct TripletMargin<T> {
@@ -15,6 +16,10 @@ struct TripletMargin<T> {
     target: ClassMeans,
     margin: T,
     loss: Var,
+    /// Class of the nearest other target centroid, −1 where the class adds nothing, `[P, K]`.
+    nearest: Labels,
+    /// What each class adds, `[P, 1, K]`.
+    terms: Var,
 }
 
 /// Records the margin form of the alignment of `source` and `target` centroids: `[P, 1, 1]`.
@@ -29,43 +34,44 @@ pub fn triplet_margin<T: Real>(
         "triplet_margin: centroids of one shape"
     );
     let loss = g.computed("triplet_margin", 1, 1, &[source.means, target.means]);
-    let margin = T::of(margin);
+    let (classes, margin) = (source.means.shape.rows, T::of(margin));
+    let nearest = g.labels(classes);
+    let terms = g.buffer("triplet_margin.terms", 1, classes);
     g.push(TripletMargin {
         source,
         target,
         margin,
         loss,
+        nearest,
+        terms,
     });
     loss
 }
 
-/// Calls `f(k, j, term)` for every class `k` of one partition with its nearest other target
-/// centroid `j` and its positive term.
-fn terms<T: Real>(
+/// The target centroid other than class `k`'s nearest to the anchor of class `k`, and the term;
+/// `None` where there is none or it is not positive.
+fn term<T: Real>(
     (s, ns): (&[T], &[T]),
     (t, nt): (&[T], &[T]),
     margin: T,
-    mut f: impl FnMut(usize, usize, T),
-) {
+    k: usize,
+) -> Option<(usize, T)> {
     let (classes, cols) = (ns.len(), s.len() / ns.len());
-    let (s, t) = (
-        |k: usize| &s[k * cols..(k + 1) * cols],
-        |k: usize| &t[k * cols..(k + 1) * cols],
-    );
-    for k in (0..classes).filter(|&k| ns[k] > T::zero() && nt[k] > T::zero()) {
-        let mut nearest: Option<(usize, T)> = None;
-        for j in (0..classes).filter(|&j| j != k && nt[j] > T::zero()) {
-            let distance = squared_distance(s(k), t(j));
-            if nearest.is_none_or(|(_, best)| distance < best) {
-                nearest = Some((j, distance));
-            }
-        }
-        let Some((j, away)) = nearest else { continue };
-        let term = squared_distance(s(k), t(k)) - away + margin;
-        if term > T::zero() {
-            f(k, j, term);
+    if ns[k] == T::zero() || nt[k] == T::zero() {
+        return None;
+    }
+    let distance =
+        |j: usize| squared_distance(&s[k * cols..(k + 1) * cols], &t[j * cols..(j + 1) * cols]);
+    let mut nearest: Option<(usize, T)> = None;
+    for j in (0..classes).filter(|&j| j != k && nt[j] > T::zero()) {
+        let away = distance(j);
+        if nearest.is_none_or(|(_, best)| away < best) {
+            nearest = Some((j, away));
         }
     }
+    let (j, away) = nearest?;
+    let term = distance(k) - away + margin;
+    (term > T::zero()).then_some((j, term))
 }
 
 impl<T: Real> Op<T> for TripletMargin<T> {
@@ -84,23 +90,26 @@ impl<T: Real> Op<T> for TripletMargin<T> {
     fn forward(&self, cpu: &Cpu<T>) {
         let (s, t) = (cpu.value(self.source.means), cpu.value(self.target.means));
         let (ns, nt) = (cpu.value(self.source.counts), cpu.value(self.target.counts));
+        let (mut nearest, mut terms) = (cpu.labels_mut(self.nearest), cpu.value_mut(self.terms));
         let mut loss = cpu.value_mut(self.loss);
         for (p, loss) in loss.iter_mut().enumerate() {
             let (at, of) = (self.source.means.at(p), self.source.counts.at(p));
-            *loss = T::zero();
-            terms(
-                (&s[at.clone()], &ns[of.clone()]),
-                (&t[at], &nt[of]),
-                self.margin,
-                |_, _, term| *loss += term,
-            );
+            let source = (&s[at.clone()], &ns[of.clone()]);
+            let target = (&t[at], &nt[of.clone()]);
+            let (nearest, terms) = (&mut nearest[self.nearest.at(p)], &mut terms[of]);
+            for (k, (nearest, slot)) in nearest.iter_mut().zip(terms.iter_mut()).enumerate() {
+                (*nearest, *slot) = match term(source, target, self.margin, k) {
+                    Some((j, term)) => (j as i32, term),
+                    None => (-1, T::zero()),
+                };
+            }
+            *loss = terms.iter().copied().sum();
         }
     }
 
     fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
         let (s, t) = (cpu.value(self.source.means), cpu.value(self.target.means));
-        let (ns, nt) = (cpu.value(self.source.counts), cpu.value(self.target.counts));
-        let dloss = cpu.grad(self.loss);
+        let (nearest, dloss) = (cpu.labels(self.nearest), cpu.grad(self.loss));
         let mut ds = cpu.grad_mut(self.source.means);
         let mut dt = cpu.grad_mut(self.target.means);
         for (gradient, want) in [(&mut ds, wants[0]), (&mut dt, wants[1])] {
@@ -110,27 +119,70 @@ impl<T: Real> Op<T> for TripletMargin<T> {
         }
         let cols = self.source.means.shape.cols;
         for (p, &dloss) in dloss.iter().enumerate() {
-            let (at, of) = (self.source.means.at(p), self.source.counts.at(p));
-            let (s, t) = (&s[at.clone()], &t[at.clone()]);
+            let start = self.source.means.at(p).start;
             let two = T::of(2.0) * dloss;
-            terms(
-                (s, &ns[of.clone()]),
-                (t, &nt[of]),
-                self.margin,
-                |k, j, _| {
-                    for c in 0..cols {
-                        let (kc, jc) = (k * cols + c, j * cols + c);
-                        let (a, p, n) = (s[kc], t[kc], t[jc]);
-                        if wants[0] != Want::No {
-                            ds[at.start + kc] += two * (n - p);
-                        }
-                        if wants[1] != Want::No {
-                            dt[at.start + kc] -= two * (a - p);
-                            dt[at.start + jc] += two * (a - n);
-                        }
+            for (k, &j) in nearest[self.nearest.at(p)].iter().enumerate() {
+                let Some(j) = class(j) else { continue };
+                for c in 0..cols {
+                    let (kc, jc) = (start + k * cols + c, start + j * cols + c);
+                    let (a, p, n) = (s[kc], t[kc], t[jc]);
+                    if wants[0] != Want::No {
+                        ds[kc] += two * (n - p);
                     }
-                },
-            );
+                    if wants[1] != Want::No {
+                        dt[kc] -= two * (a - p);
+                        dt[jc] += two * (a - n);
+                    }
+                }
+            }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let shape = self.source.means.shape;
+        let terms = vec![
+            Arg::value(self.source.means),
+            Arg::value(self.target.means),
+            Arg::value(self.source.counts),
+            Arg::value(self.target.counts),
+            Arg::labels_mut(self.nearest),
+            Arg::value_mut(self.terms),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::real(self.margin),
+        ];
+        let sum = vec![
+            Arg::value(self.terms),
+            Arg::value_mut(self.loss),
+            Arg::int(shape.rows),
+        ];
+        let grid = [shape.rows, 1, shape.partitions];
+        vec![
+            Launch::new("triplet_margin_terms", grid, 256, terms),
+            Launch::per_partition("triplet_margin_sum", shape.partitions, sum),
+        ]
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let shape = self.source.means.shape;
+        let args = vec![
+            Arg::value(self.source.means),
+            Arg::value(self.target.means),
+            Arg::labels(self.nearest),
+            Arg::grad(self.loss),
+            Arg::grad_mut(self.source.means),
+            Arg::grad_mut(self.target.means),
+            Arg::int(shape.rows),
+            Arg::int(shape.cols),
+            Arg::want(wants[0]),
+            Arg::want(wants[1]),
+        ];
+        let (n, partitions) = (shape.block(), shape.partitions);
+        vec![Launch::per_element(
+            "triplet_margin_backward",
+            n,
+            partitions,
+            args,
+        )]
     }
 }

@@ -2,8 +2,12 @@
 
 use super::Op;
 use crate::device::Cpu;
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
+
+/// Terms that one launch of a kernel takes.
+const ARITY: usize = 8;
 
 struct WeightedSum<T> {
     terms: Vec<(Var, T)>,
@@ -56,5 +60,34 @@ impl<T: Real> Op<T> for WeightedSum<T> {
                 }
             }
         }
+    }
+
+    fn launches(&self) -> Vec<Launch> {
+        let (n, partitions) = (self.y.shape.block(), self.y.shape.partitions);
+        let launch = |(i, terms): (usize, &[(Var, T)])| {
+            let padded = || terms.iter().chain(std::iter::repeat(&terms[0])).take(ARITY);
+            let mut args: Vec<Arg> = padded().map(|(x, _)| Arg::value(*x)).collect();
+            args.push(Arg::value_mut(self.y));
+            args.extend(padded().map(|(_, c)| Arg::real(*c)));
+            args.extend([Arg::int(terms.len()), Arg::int(n), Arg::flag(i == 0)]);
+            Launch::per_element("weighted_sum", n, partitions, args)
+        };
+        self.terms.chunks(ARITY).enumerate().map(launch).collect()
+    }
+
+    fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
+        let (n, partitions) = (self.y.shape.block(), self.y.shape.partitions);
+        let launch = |(terms, wants): (&[(Var, T)], &[Want])| {
+            let padded = || terms.iter().chain(std::iter::repeat(&terms[0])).take(ARITY);
+            let mut args = vec![Arg::grad(self.y)];
+            args.extend(padded().map(|(x, _)| Arg::grad_mut(*x)));
+            args.extend(padded().map(|(_, c)| Arg::real(*c)));
+            let wants = wants.iter().enumerate();
+            let wants = wants.map(|(j, &want)| (want as i32) << (2 * j)).sum();
+            args.extend([Arg::int(n), Arg::Int(wants)]);
+            Launch::per_element("weighted_sum_backward", n, partitions, args)
+        };
+        let chunks = self.terms.chunks(ARITY).zip(wants.chunks(ARITY));
+        chunks.map(launch).collect()
     }
 }

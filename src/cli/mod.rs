@@ -1,0 +1,45 @@
+//! The `ssan` command: options in, tables and files out. Nothing here computes.
+
+mod options;
+mod output;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+
+/// Heterogeneous domain adaptation: learns from a labelled data set in one feature space to label
+/// another in a different one, of which only a few samples are labelled.
+#[derive(Parser)]
+#[command(name = "ssan", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train on a source and a target domain and report how well the rest of the target is
+    /// labelled. Without --source and --target: on the bundled digits.
+    Train(Box<options::TrainArgs>),
+}
+
+/// Runs the command line of this process. Exit code 0 for success, 2 for options that cannot
+/// work, 1 for anything else that failed.
+pub fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Train(args) => train::run(&args),
+    }
+}

@@ -1,0 +1,342 @@
+//! The options of `ssan train`: those of the released code under their own names, and ours.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::data::{Keys, LabelColumn};
+use crate::device::Request;
+use crate::error::{Error, Result};
+use crate::model::Layers;
+use crate::objective::{Alignment, Objective, Refinement};
+use crate::ops::{Prototypes, Similarity};
+use crate::optim::Optimizer;
+use crate::train::Options;
+
+/// The released code's default task.
+const RELEASE_TASK: [&str; 2] = ["amazon_surf", "amazon_decaf"];
+
+/// Options of `ssan train`.
+#[derive(Args)]
+#[command(next_help_heading = "Data")]
+pub(super) struct TrainArgs {
+    /// Labelled domain: a file (.mat, .npz, .npy, .csv), or the name of one in --data-dir
+    /// [default: amazon_surf where --target is given, else the bundled digits]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub source: Option<String>,
+
+    /// Domain to be labelled, as --source [default: amazon_decaf where --source is given]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub target: Option<String>,
+
+    /// Folder in which names of domains are looked up
+    #[arg(long, visible_alias = "data_dir", value_name = "DIR", default_value = "datasets")]
+    pub data_dir: PathBuf,
+
+    /// Target rows of each class whose label is used, drawn anew for every partition
+    /// [default: 3; or the rows that have a label, where the target file has rows without; or its
+    /// first part, where it has several]
+    #[arg(long, visible_alias = "labelled_per_class", value_name = "N", conflicts_with = "split")]
+    pub labelled_per_class: Option<usize>,
+
+    /// Rows of source, labelled and unlabelled target: JSON {"source":[…],"labelled":[…],
+    /// "unlabelled":[…]}, counted from 0, or a .mat with source_index, target_training_index,
+    /// target_test_index, counted from 1
+    #[arg(long, value_name = "FILE")]
+    pub split: Option<PathBuf>,
+
+    /// Field of the features in both files; several, separated by commas, are parts of a domain
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub features_key: Vec<String>,
+
+    /// Field of the labels in both files, one for each part
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub labels_key: Vec<String>,
+
+    /// --features-key for the source alone
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub source_features_key: Vec<String>,
+
+    /// --labels-key for the source alone
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub source_labels_key: Vec<String>,
+
+    /// --features-key for the target alone
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub target_features_key: Vec<String>,
+
+    /// --labels-key for the target alone
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub target_labels_key: Vec<String>,
+
+    /// Column of the labels in .csv files: first, last, none, or its name in the header
+    #[arg(long, value_name = "COLUMN", default_value = "last")]
+    pub label_column: LabelColumn,
+
+    /// Epochs, each one step on all rows [default: 3000; 600 on the bundled digits]
+    #[arg(long, value_name = "E", help_heading = "Training")]
+    pub nepoch: Option<usize>,
+
+    /// Partitions: draws of labelled target rows and initial weights, trained side by side
+    /// [default: 20; 3 on the bundled digits]
+    #[arg(long, value_name = "P", help_heading = "Training")]
+    pub partition: Option<usize>,
+
+    /// Seed of all draws
+    #[arg(long, default_value_t = 2020, help_heading = "Training")]
+    pub seed: u64,
+
+    /// Optimiser: mSGD has Nesterov momentum 0.9 and weight decay 0.001
+    #[arg(long, value_enum, ignore_case = true, default_value_t = OptimizerName::MSgd, help_heading = "Training")]
+    pub optimizer: OptimizerName,
+
+    /// Learning rate
+    #[arg(long, default_value_t = 0.1, help_heading = "Training")]
+    pub lr: f64,
+
+    /// Initial parameters of every partition, instead of drawn ones
+    #[arg(long, value_name = "FILE.safetensors", help_heading = "Training")]
+    pub init: Option<PathBuf>,
+
+    /// Linear layers of the projectors
+    #[arg(long, value_enum, default_value_t = LayerName::Double, help_heading = "Model")]
+    pub layer: LayerName,
+
+    /// Dimension of the common representation
+    #[arg(long = "d_common", visible_alias = "d-common", value_name = "D", default_value_t = 256, help_heading = "Model")]
+    pub d_common: usize,
+
+    /// Share of the soft correlation in the labelled target's loss, from 0 to 1
+    #[arg(long, default_value_t = 0.1, help_heading = "Objective")]
+    pub alpha: f64,
+
+    /// Weight of the alignment of class centroids
+    #[arg(long, default_value_t = 0.004, help_heading = "Objective")]
+    pub beta: f64,
+
+    /// Weight of the adversarial loss; with 0 the discriminator takes no part
+    #[arg(long, default_value_t = 0.1, help_heading = "Objective")]
+    pub gamma: f64,
+
+    /// Temperature of the source softmax in the soft correlation
+    #[arg(long, default_value_t = 5.0, help_heading = "Objective")]
+    pub temperature: f64,
+
+    /// Centroids aligned for every class: source and target, or their union's too
+    #[arg(long, value_enum, default_value_t = PrototypeName::Three, help_heading = "Objective")]
+    pub prototype: PrototypeName,
+
+    /// Form of the alignment: squared distances within a class, or a triplet margin
+    #[arg(long, value_enum, default_value_t = AlignmentName::Pairwise, help_heading = "Objective")]
+    pub alignment: AlignmentName,
+
+    /// Margin of --alignment margin, in squared distance [default: 0.3]
+    #[arg(long, value_name = "M", help_heading = "Objective")]
+    pub margin: Option<f64>,
+
+    /// Second opinion that must confirm a pseudo-label before it is used.
+    /// Euclidean_threshold never selects one: the released code asks for what cannot hold
+    #[arg(long = "combine_pred", visible_alias = "combine-pred", value_enum, ignore_case = true, value_name = "HOW", default_value_t = CombineName::Cosine, help_heading = "Objective")]
+    pub combine_pred: CombineName,
+
+    /// Where to compute: auto, cpu, cuda or cuda:N [default: auto]
+    #[arg(long, value_name = "DEVICE", help_heading = "Device")]
+    pub device: Option<Request>,
+
+    /// CUDA device of the released code's command lines: used if it is there, else the CPU;
+    /// --device decides where both are given
+    #[arg(long, value_name = "N", help_heading = "Device")]
+    pub cuda: Option<usize>,
+
+    /// Folder for the trained parameters, a .safetensors per partition
+    #[arg(long = "checkpoint_path", visible_alias = "checkpoint-path", value_name = "DIR", help_heading = "Output")]
+    pub checkpoint_path: Option<PathBuf>,
+
+    /// File for losses and accuracies, a JSON line per epoch and partition
+    #[arg(long, value_name = "FILE.jsonl", help_heading = "Output")]
+    pub metrics: Option<PathBuf>,
+
+    /// Print the result as one JSON object on standard output, and all else on standard error
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OptimizerName {
+    #[value(name = "mSGD")]
+    MSgd,
+    #[value(name = "SGD")]
+    Sgd,
+    #[value(name = "Adam")]
+    Adam,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LayerName {
+    Single,
+    Double,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrototypeName {
+    Two,
+    Three,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AlignmentName {
+    Pairwise,
+    Margin,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum CombineName {
+    #[value(name = "Cosine")]
+    Cosine,
+    #[value(name = "Euclidean")]
+    Euclidean,
+    #[value(name = "Cosine_threshold")]
+    CosineThreshold,
+    #[value(name = "Euclidean_threshold")]
+    EuclideanThreshold,
+    #[value(name = "None")]
+    None,
+}
+
+/// What is trained on.
+pub(super) enum TaskNames<'a> {
+    /// The digits in the binary.
+    Bundled,
+    /// Two files or names.
+    Named([&'a str; 2]),
+}
+
+impl TrainArgs {
+    /// Source and target, or the bundled digits.
+    pub fn task(&self) -> TaskNames<'_> {
+        match (self.source.as_deref(), self.target.as_deref()) {
+            (None, None) => TaskNames::Bundled,
+            (source, target) => TaskNames::Named([
+                source.unwrap_or(RELEASE_TASK[0]),
+                target.unwrap_or(RELEASE_TASK[1]),
+            ]),
+        }
+    }
+
+    /// How the fields of the source file and of the target file are found.
+    pub fn keys(&self) -> [Keys; 2] {
+        let keys = |features: &Vec<String>, labels: &Vec<String>| {
+            let or = |own: &Vec<String>, both: &Vec<String>| {
+                if own.is_empty() { both.clone() } else { own.clone() }
+            };
+            Keys {
+                features: or(features, &self.features_key),
+                labels: or(labels, &self.labels_key),
+                label_column: self.label_column.clone(),
+            }
+        };
+        [
+            keys(&self.source_features_key, &self.source_labels_key),
+            keys(&self.target_features_key, &self.target_labels_key),
+        ]
+    }
+
+    /// Number of partitions.
+    pub fn partitions(&self) -> Result<usize> {
+        let default = match self.task() {
+            TaskNames::Bundled => 3,
+            TaskNames::Named(_) => 20,
+        };
+        at_least_one("--partition", self.partition.unwrap_or(default))
+    }
+
+    /// The device asked for, and whether a missing one is replaced by the CPU.
+    pub fn request(&self) -> Request {
+        match (self.device, self.cuda) {
+            (Some(device), _) => device,
+            (None, Some(ordinal)) => Request::Prefer(ordinal),
+            (None, None) => Request::Auto,
+        }
+    }
+
+    /// The training options, if they can work.
+    pub fn options(&self) -> Result<Options> {
+        let epochs = match self.task() {
+            TaskNames::Bundled => 600,
+            TaskNames::Named(_) => 3000,
+        };
+        if self.labelled_per_class == Some(0) {
+            return Err(usage("--labelled-per-class 0: the target needs labelled rows; give 1 or more"));
+        }
+        Ok(Options {
+            objective: self.objective()?,
+            optimizer: match self.optimizer {
+                OptimizerName::MSgd => Optimizer::MomentumSgd,
+                OptimizerName::Sgd => Optimizer::Sgd,
+                OptimizerName::Adam => Optimizer::Adam,
+            },
+            lr: within("--lr", self.lr, "a positive number", |x| x > 0.0)?,
+            epochs: at_least_one("--nepoch", self.nepoch.unwrap_or(epochs))?,
+            layers: match self.layer {
+                LayerName::Single => Layers::Single,
+                LayerName::Double => Layers::Double,
+            },
+            common: at_least_one("--d_common", self.d_common)?,
+        })
+    }
+
+    fn objective(&self) -> Result<Objective> {
+        let prototypes = match self.prototype {
+            PrototypeName::Two => Prototypes::Two,
+            PrototypeName::Three => Prototypes::Three,
+        };
+        let alignment = match (self.alignment, self.margin) {
+            (AlignmentName::Pairwise, None) => Alignment::Pairwise(prototypes),
+            (AlignmentName::Pairwise, Some(_)) => {
+                return Err(usage("--margin belongs to --alignment margin; give both or neither"));
+            }
+            (AlignmentName::Margin, margin) => {
+                let margin = margin.unwrap_or(0.3);
+                Alignment::Margin(within("--margin", margin, "0 or more", |x| x >= 0.0)?)
+            }
+        };
+        let refinement = match self.combine_pred {
+            CombineName::None => Refinement::None,
+            CombineName::Cosine => Refinement::Agreement(Similarity::Cosine),
+            CombineName::Euclidean => Refinement::Agreement(Similarity::Euclidean),
+            CombineName::CosineThreshold => Refinement::Threshold(Similarity::Cosine),
+            CombineName::EuclideanThreshold => Refinement::Threshold(Similarity::Euclidean),
+        };
+        let share = |x: f64| (0.0..=1.0).contains(&x);
+        Ok(Objective {
+            alpha: within("--alpha", self.alpha, "between 0 and 1", share)?,
+            beta: within("--beta", self.beta, "0 or more", |x| x >= 0.0)?,
+            gamma: within("--gamma", self.gamma, "0 or more", |x| x >= 0.0)?,
+            temperature: within("--temperature", self.temperature, "a positive number", |x| {
+                x > 0.0
+            })?,
+            refinement,
+            alignment,
+        })
+    }
+}
+
+fn usage(message: impl Into<String>) -> Error {
+    Error::Usage(message.into())
+}
+
+fn at_least_one(option: &str, value: usize) -> Result<usize> {
+    match value {
+        0 => Err(usage(format!("{option} 0: give 1 or more"))),
+        _ => Ok(value),
+    }
+}
+
+fn within(option: &str, value: f64, range: &str, holds: impl Fn(f64) -> bool) -> Result<f64> {
+    // Training is in single precision, where a larger number is infinite.
+    if holds(value) && (value as f32).is_finite() && (value == 0.0 || value as f32 != 0.0) {
+        Ok(value)
+    } else {
+        Err(usage(format!("{option} {value}: give {range}")))
+    }
+}

@@ -1,0 +1,326 @@
+//! What a training run promises, on small random problems.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use ssan::data::Matrix;
+use ssan::device::{Cpu, Device};
+use ssan::graph::Graph;
+use ssan::model::{Layers, Parameters, initial_parameters};
+use ssan::objective::{Alignment, Objective, Refinement};
+use ssan::ops::{Prototypes, Similarity};
+use ssan::optim::Optimizer;
+use ssan::real::Real;
+use ssan::train::{EpochMetrics, Options, Outcome, PartitionLabels, Problem, Session, train};
+use ssan::{Result, parameters};
+
+const CLASSES: usize = 3;
+
+const OPTIONS: Options = Options {
+    objective: Objective {
+        alpha: 0.1,
+        beta: 0.004,
+        gamma: 0.1,
+        temperature: 5.0,
+        refinement: Refinement::Agreement(Similarity::Cosine),
+        alignment: Alignment::Pairwise(Prototypes::Three),
+    },
+    optimizer: Optimizer::MomentumSgd,
+    lr: 0.1,
+    epochs: 150,
+    layers: Layers::Double,
+    common: 6,
+};
+
+/// Rows around a centre for each class, `rows` of each, with unit length.
+fn blobs(seed: u64, rows: usize, cols: usize) -> Matrix {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut number = || rng.next_u32() as f64 / f64::from(u32::MAX) - 0.5;
+    let centres: Vec<f64> = (0..CLASSES * cols).map(|_| number()).collect();
+    let mut values = Vec::new();
+    for class in 0..CLASSES {
+        for _ in 0..rows {
+            let centre = &centres[class * cols..(class + 1) * cols];
+            values.extend(centre.iter().map(|c| c + 0.3 * number()));
+        }
+    }
+    let mut matrix = Matrix {
+        rows: CLASSES * rows,
+        cols,
+        values,
+    };
+    matrix.normalise_rows();
+    matrix
+}
+
+/// 8 source rows and 7 target rows per class, two of which are labelled, others in each partition.
+fn problem(target_cols: usize, partitions: usize) -> Problem {
+    let class = |rows: usize| move |i: usize| (i / rows) as i32;
+    let partition = |p: usize| {
+        let labelled = |i: usize| (i % 7 + p) % 7 < 2;
+        let target = |of: &dyn Fn(usize) -> i32| (0..CLASSES * 7).map(of).collect::<Vec<i32>>();
+        PartitionLabels {
+            source: (0..CLASSES * 8).map(class(8)).collect(),
+            labelled: target(&|i| if labelled(i) { class(7)(i) } else { -1 }),
+            unlabelled: target(&|i| if labelled(i) { -1 } else { 0 }),
+            truth: target(&|i| if labelled(i) { -1 } else { class(7)(i) }),
+        }
+    };
+    Problem {
+        classes: CLASSES,
+        source: blobs(1, 8, 10),
+        target: blobs(2, 7, target_cols),
+        partitions: (0..partitions).map(partition).collect(),
+    }
+}
+
+fn initial(problem: &Problem, options: &Options) -> Vec<Parameters> {
+    let dimensions = options.dimensions(problem);
+    (0..problem.partitions.len())
+        .map(|p| {
+            let mut parameters = initial_parameters(&dimensions, 2020, p);
+            // A larger start, so that a short run learns.
+            parameters.iter_mut().flatten().for_each(|x| *x *= 30.0);
+            parameters
+        })
+        .collect()
+}
+
+fn on_cpu<T: Real>(graph: Graph<T>) -> Result<Box<dyn Device<T>>> {
+    Ok(Box::new(Cpu::load(graph)))
+}
+
+fn run<T: Real>(problem: &Problem, options: &Options) -> (Outcome, Vec<EpochMetrics>) {
+    let mut metrics = Vec::new();
+    let outcome = train::<T>(
+        problem,
+        options,
+        &initial(problem, options),
+        on_cpu,
+        &mut |m| {
+            metrics.push(m.clone());
+            Ok(())
+        },
+    );
+    (outcome.unwrap(), metrics)
+}
+
+#[test]
+fn learns_separable_classes() {
+    let (outcome, metrics) = run::<f32>(&problem(7, 2), &OPTIONS);
+    assert_eq!(metrics.len(), 2 * OPTIONS.epochs);
+    for (i, epoch) in metrics.iter().enumerate() {
+        assert_eq!(
+            (epoch.epoch, epoch.partition),
+            (i / 2, i % 2),
+            "in order, none left out"
+        );
+    }
+    for (p, result) in outcome.partitions.iter().enumerate() {
+        assert!(result.accuracy_last.unwrap() > 80.0, "{result:?}");
+        assert!(result.source_accuracy.unwrap() > 90.0, "{result:?}");
+        assert!(result.accuracy_best >= result.accuracy_last);
+        let best = metrics.iter().filter(|m| m.partition == p);
+        let best = best.map(|m| m.unlabelled_acc.unwrap()).fold(0.0, f64::max);
+        assert_eq!(result.accuracy_best, Some(best));
+        let last = &metrics[metrics.len() - 2 + p];
+        assert_eq!(result.accuracy_last, last.unlabelled_acc);
+        assert_eq!(last.epoch, OPTIONS.epochs - 1);
+    }
+}
+
+#[test]
+fn same_run_twice_gives_the_same_bytes() {
+    // Large enough that threads share the work.
+    let problem = problem(300, 3);
+    let options = Options {
+        common: 64,
+        epochs: 20,
+        ..OPTIONS
+    };
+    let [(a, ma), (b, mb)] = [0, 1].map(|_| run::<f32>(&problem, &options));
+    assert_eq!(a.parameters, b.parameters);
+    assert_eq!(ma, mb);
+}
+
+#[test]
+fn partitions_together_are_as_each_alone() {
+    for optimizer in [Optimizer::MomentumSgd, Optimizer::Adam, Optimizer::Sgd] {
+        let options = Options {
+            optimizer,
+            lr: if optimizer == Optimizer::Adam {
+                0.003
+            } else {
+                0.1
+            },
+            ..OPTIONS
+        };
+        let together = problem(7, 3);
+        let (all, _) = run::<f64>(&together, &options);
+        let starts = initial(&together, &options);
+        for p in 0..3 {
+            let alone = Problem {
+                partitions: vec![together.partitions[p].clone()],
+                ..together.clone()
+            };
+            let one = train::<f64>(&alone, &options, &starts[p..=p], on_cpu, &mut |_| Ok(()));
+            let pairs = one.unwrap().parameters.remove(0).into_iter().flatten();
+            for (a, b) in pairs.zip(all.parameters[p].iter().flatten()) {
+                approx::assert_relative_eq!(a, *b, max_relative = 1e-9, epsilon = 1e-12);
+            }
+        }
+    }
+}
+
+#[test]
+fn reading_rarely_changes_nothing() {
+    let problem = problem(7, 2);
+    let options = Options {
+        epochs: 130,
+        ..OPTIONS
+    };
+    let starts = initial(&problem, &options);
+    let epochs = |chunk: usize| {
+        let mut session = Session::<f64>::new(&problem, &options, &starts, on_cpu).unwrap();
+        let mut metrics = Vec::new();
+        let mut done = 0;
+        while done < options.epochs {
+            let epochs = chunk.min(options.epochs - done);
+            metrics.extend(session.run(epochs).unwrap());
+            done += epochs;
+        }
+        metrics.extend(session.finish().unwrap());
+        metrics
+    };
+    assert_eq!(epochs(1), epochs(64), "64 is what the device keeps");
+}
+
+#[test]
+fn equal_dimensions_have_two_projectors() {
+    let problem = problem(10, 1);
+    let (outcome, _) = run::<f32>(&problem, &OPTIONS);
+    let start = initial(&problem, &OPTIONS);
+    let shapes = OPTIONS.dimensions(&problem).parameters();
+    for (i, shape) in shapes.iter().enumerate() {
+        assert_ne!(
+            outcome.parameters[0][i], start[0][i],
+            "{} is trained",
+            shape.name
+        );
+    }
+    assert!(outcome.partitions[0].accuracy_last.unwrap() > 80.0);
+}
+
+#[test]
+fn classes_without_rows_train() {
+    let mut problem = problem(7, 1);
+    let labels = &mut problem.partitions[0];
+    for i in 0..CLASSES * 7 {
+        // Class 0 has no labelled row, class 1 no unlabelled one.
+        if labels.labelled[i] == 0 {
+            labels.labelled[i] = -1;
+        }
+        if i / 7 == 1 {
+            labels.unlabelled[i] = -1;
+            labels.truth[i] = -1;
+        }
+    }
+    for alignment in [
+        Alignment::Pairwise(Prototypes::Three),
+        Alignment::Margin(0.3),
+    ] {
+        let options = Options {
+            objective: Objective {
+                alignment,
+                beta: 0.1,
+                ..OPTIONS.objective
+            },
+            ..OPTIONS
+        };
+        let (outcome, metrics) = run::<f32>(&problem, &options);
+        assert!(metrics.iter().all(|m| m.total.is_finite()));
+        assert!(
+            outcome.parameters[0]
+                .iter()
+                .flatten()
+                .all(|x| x.is_finite())
+        );
+        assert!(outcome.partitions[0].source_accuracy.unwrap() > 90.0);
+    }
+}
+
+#[test]
+fn unknown_truth_gives_no_accuracy() {
+    let mut problem = problem(7, 1);
+    let known = problem.clone();
+    problem.partitions[0].truth.fill(-1);
+    let (outcome, _) = run::<f32>(&problem, &OPTIONS);
+    assert_eq!(outcome.partitions[0].accuracy_last, None);
+    assert_eq!(outcome.partitions[0].accuracy_best, None);
+    // Ground truth of unlabelled rows serves the report alone.
+    assert_eq!(
+        outcome.parameters,
+        run::<f32>(&known, &OPTIONS).0.parameters
+    );
+}
+
+#[test]
+fn divergence_is_an_error_that_names_term_and_epoch() {
+    let options = Options {
+        lr: 1e30,
+        ..OPTIONS
+    };
+    let problem = problem(7, 2);
+    let starts = initial(&problem, &options);
+    let error = train::<f32>(&problem, &options, &starts, on_cpu, &mut |_| Ok(())).unwrap_err();
+    let message = error.to_string();
+    assert!(message.contains("not finite at epoch"), "{message}");
+    assert!(message.contains("--lr"), "{message}");
+}
+
+#[test]
+fn an_observer_can_stop_the_run() {
+    let problem = problem(7, 1);
+    let starts = initial(&problem, &OPTIONS);
+    let mut seen = 0;
+    let error = train::<f32>(&problem, &OPTIONS, &starts, on_cpu, &mut |_| {
+        seen += 1;
+        Err(ssan::Error::Data("enough".into()))
+    });
+    assert_eq!(error.unwrap_err().to_string(), "enough");
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn parameters_survive_a_file() {
+    let problem = problem(7, 1);
+    let dimensions = OPTIONS.dimensions(&problem);
+    let start = initial_parameters(&dimensions, 1, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("p.safetensors");
+    parameters::save(&file, &dimensions, &start).unwrap();
+    let read = parameters::load(&file, &dimensions).unwrap();
+    let rounded = start
+        .iter()
+        .map(|p| p.iter().map(|&x| f64::from(x as f32)).collect());
+    assert_eq!(read, rounded.collect::<Vec<Vec<f64>>>());
+
+    let other = Options {
+        common: 7,
+        ..OPTIONS
+    }
+    .dimensions(&problem);
+    let message = parameters::load(&file, &other).unwrap_err().to_string();
+    assert!(
+        message.contains("source.1.weight has shape [6, 8]"),
+        "{message}"
+    );
+
+    let bytes = std::fs::read(&file).unwrap();
+    for cut in [0, 7, 8, 100, bytes.len() - 1] {
+        std::fs::write(&file, &bytes[..cut]).unwrap();
+        assert!(
+            parameters::load(&file, &dimensions).is_err(),
+            "cut at {cut}"
+        );
+    }
+}
