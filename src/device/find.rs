@@ -1,7 +1,5 @@
-//! Which devices there are, and which one a run takes.
+//! Which cards there are, whether they can be used, and why not.
 
-use std::fmt::{Display, Formatter};
-use std::str::FromStr;
 use std::sync::OnceLock;
 
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
@@ -12,64 +10,6 @@ use crate::error::{Error, Result};
 
 /// The oldest driver, by the CUDA version it supports: all functions used here exist from it on.
 const OLDEST_DRIVER: (i32, i32) = (12, 0);
-
-/// The device that a run is asked to take (`--device`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Request {
-    /// The first usable card, or else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The card of this number.
-    Cuda(usize),
-}
-
-impl FromStr for Request {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Request, String> {
-        match text {
-            "auto" => Ok(Request::Auto),
-            "cpu" => Ok(Request::Cpu),
-            "cuda" => Ok(Request::Cuda(0)),
-            _ => {
-                let number = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
-                number
-                    .map(Request::Cuda)
-                    .ok_or_else(|| format!("{text} is no device; auto, cpu, cuda or cuda:1 is"))
-            }
-        }
-    }
-}
-
-impl Display for Request {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Request::Auto => f.write_str("auto"),
-            Request::Cpu => f.write_str("cpu"),
-            Request::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
-        }
-    }
-}
-
-/// The device that a run takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// The CPU.
-    Cpu,
-    /// The card of this number.
-    Cuda(usize),
-}
-
-impl Display for Choice {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Choice::Cpu => f.write_str("cpu"),
-            Choice::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
-        }
-    }
-}
 
 /// A card.
 #[derive(Clone, Debug)]
@@ -105,26 +45,8 @@ pub fn available() -> Result<Found> {
     Ok(Found { driver, cards })
 }
 
-/// The device for `request`. `Auto` takes the CPU where no card can be used; the second value then
-/// says why, in one line.
-///
-/// # Errors
-/// A card was asked for that cannot be used.
-pub fn choose(request: Request) -> Result<(Choice, Option<String>)> {
-    match request {
-        Request::Cpu => Ok((Choice::Cpu, None)),
-        Request::Cuda(ordinal) => {
-            usable(ordinal)?;
-            Ok((Choice::Cuda(ordinal), None))
-        }
-        Request::Auto => match first_usable() {
-            Ok(ordinal) => Ok((Choice::Cuda(ordinal), None)),
-            Err(why) => Ok((Choice::Cpu, Some(format!("training on the CPU: {why}")))),
-        },
-    }
-}
-
-fn first_usable() -> std::result::Result<usize, String> {
+/// The first card that can be used, or in one line why there is none.
+pub(super) fn first_usable() -> std::result::Result<usize, String> {
     let mut first_reason = None;
     for ordinal in 0..count().map_err(|e| cause(&e))? {
         match usable(ordinal) {
@@ -191,12 +113,13 @@ pub fn describe() -> String {
         Ok((major, minor)) => format!("NVRTC   {major}.{minor}"),
         Err(e) => format!("NVRTC   none: {}", cause(&e)),
     });
-    let (choice, _) = choose(Request::Auto).unwrap_or((Choice::Cpu, None));
-    lines.push(format!("auto    takes {choice}"));
+    let auto = first_usable().map_or("cpu".to_string(), |n| format!("cuda:{n}"));
+    lines.push(format!("auto    takes {auto}"));
     lines.join("\n")
 }
 
-fn cause(e: &Error) -> String {
+/// An error's message without the word "device" before it.
+pub(super) fn cause(e: &Error) -> String {
     match e {
         Error::Device(cause) => cause.clone(),
         other => other.to_string(),
@@ -294,27 +217,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_reads_what_it_prints() {
-        for text in ["auto", "cpu", "cuda:0", "cuda:13"] {
-            assert_eq!(text.parse::<Request>().unwrap().to_string(), text);
-        }
-        assert_eq!("cuda".parse(), Ok(Request::Cuda(0)));
-        for text in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "CUDA", "cuda 1"] {
-            assert!(text.parse::<Request>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_cpu_is_always_there() {
-        assert_eq!(choose(Request::Cpu).unwrap(), (Choice::Cpu, None));
-        let (choice, note) = choose(Request::Auto).unwrap();
-        assert_eq!(choice == Choice::Cpu, note.is_some());
-        assert!(describe().contains("cpu"));
+    fn the_listing_has_the_cpu_and_the_compiler() {
+        let text = describe();
+        assert!(text.starts_with("cpu "), "{text}");
+        assert!(text.contains("\nNVRTC "), "{text}");
     }
 
     #[test]
     fn a_card_that_is_not_there_is_an_error_that_says_so() {
-        let error = choose(Request::Cuda(4096)).unwrap_err();
-        assert!(error.to_string().starts_with("device: "), "{error}");
+        let error = usable(4096).unwrap_err();
+        assert!(
+            error.to_string().starts_with("device: there is no "),
+            "{error}"
+        );
     }
 }

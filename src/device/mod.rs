@@ -14,7 +14,7 @@ pub mod plan;
 pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;
 pub use cuda::Cuda;
-pub use find::{Choice, Request, choose, describe};
+pub use find::{Found, available, describe};
 
 use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};
@@ -60,20 +60,4 @@ pub trait Device<T: Real> {
     /// # Errors
     /// The device fails.
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>>;
-}
-
-/// Loads a recorded step to the chosen device; `use_graph` is whether a card replays it as a CUDA
-/// graph.
-///
-/// # Errors
-/// The card cannot take it; see [`Cuda::load`].
-pub fn load<T: Real>(
-    graph: Graph<T>,
-    choice: Choice,
-    use_graph: bool,
-) -> Result<Box<dyn Device<T>>> {
-    Ok(match choice {
-        Choice::Cpu => Box::new(Cpu::load(graph)),
-        Choice::Cuda(ordinal) => Box::new(Cuda::load(graph, ordinal, use_graph)?),
-    })
 }
