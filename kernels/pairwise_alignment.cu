@@ -36,7 +36,9 @@ extern "C" __global__ void pairwise_alignment_backward(
     const int at = element();
     if (at < classes * cols) {
         const int k = at / cols;
-        const real weight = class_weight(partition(ns, classes)[k], partition(nt, classes)[k], three);
+        ns = partition(ns, classes);
+        nt = partition(nt, classes);
+        const real weight = class_weight(ns[k], nt[k], three);
         const real difference = partition(s, classes * cols)[at] - partition(t, classes * cols)[at];
         const real gradient = 2 * weight * *partition(dloss, 1) * difference;
         put(partition(ds, classes * cols) + at, gradient, want_s);

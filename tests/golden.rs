@@ -9,7 +9,7 @@ use ssan::device::{Cpu, Device};
 fn cpu_follows_every_trace() {
     for name in golden::TRACES {
         println!("{name}");
-        golden::follow(&golden::path(name), |graph| {
+        golden::follow(&golden::path(name), usize::MAX, |graph| {
             Ok(Box::new(Cpu::load(graph)) as Box<dyn Device<f64>>)
         });
     }

@@ -324,6 +324,21 @@ impl<T: Real> Graph<T> {
         &self.parameters
     }
 
+    /// All variables, in the order they were made.
+    pub fn vars(&self) -> Vec<Var> {
+        let vars = self.vars.iter().enumerate();
+        vars.map(|(id, info)| Var {
+            id,
+            shape: info.shape,
+        })
+        .collect()
+    }
+
+    /// All labels, in the order they were made.
+    pub fn all_labels(&self) -> Vec<Labels> {
+        self.labels.iter().map(|(labels, _)| *labels).collect()
+    }
+
     /// The name a variable was made with.
     pub fn name(&self, var: Var) -> &str {
         &self.vars[var.id].name

@@ -196,16 +196,11 @@ fn torch_name(name: &str) -> String {
     format!("{layer}.{kind}")
 }
 
-/// Follows the trace at `path` to its end on the device that `load` puts the recorded step on:
-/// losses and final parameters to 1e-9 (a rounding near a tie of squared distances grows:
-/// `Euclidean` to 1e-7), labels, selections and accuracies exactly.
-pub fn follow(path: &Path, load: impl FnOnce(Graph<f64>) -> Result<Box<dyn Device<f64>>>) {
-    follow_for(path, usize::MAX, load);
-}
-
-/// Follows the first `epochs` epochs of the trace at `path`; the parameters are compared at its
-/// end alone.
-pub fn follow_for(
+/// Follows the trace at `path`, its first `epochs` epochs at most, on the device that `load` puts
+/// the recorded step on: losses and final parameters to 1e-9 (a rounding near a tie of squared
+/// distances grows: `Euclidean` to 1e-7), labels, selections and accuracies exactly. Parameters
+/// are compared at the trace's end alone.
+pub fn follow(
     path: &Path,
     epochs: usize,
     load: impl FnOnce(Graph<f64>) -> Result<Box<dyn Device<f64>>>,

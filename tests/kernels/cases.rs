@@ -1,0 +1,523 @@
+//! Every operation on ragged and degenerate shapes, to be run on a device and compared with the
+//! CPU. The cases know nothing of the device.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use ssan::Result;
+use ssan::device::{Cpu, Device};
+use ssan::graph::{Graph, Labels, Var};
+use ssan::ops::{
+    Adam, ClassMeans, DomainRows, Prototypes, Sgd, Similarity, advance, argmax, class_means,
+    count_correct, cross_entropy, domain_bce, gradient_reversal, l2_normalize, leaky_relu, linear,
+    pairwise_alignment, record_metrics, refine, schedule, similarity, soft_correlation, softmax,
+    triplet_margin, weighted_sum,
+};
+use ssan::real::Real;
+
+/// What loads a recording to the device under test.
+pub type Load<T> = dyn Fn(Graph<T>) -> Result<Box<dyn Device<T>>>;
+
+type Record<T> = Box<dyn Fn(&mut Graph<T>, &[Var]) -> Vec<Var>>;
+type Update<T> = Box<dyn Fn(&mut Graph<T>)>;
+
+/// A recording of one operation.
+pub struct Case<T: Real> {
+    /// The operation's name and what is special.
+    pub name: String,
+    /// Rows and columns of the parameters that the operation works on.
+    shapes: Vec<(usize, usize)>,
+    /// Records the operation; returns its results on the tape.
+    record: Record<T>,
+    /// Records what follows the backward pass.
+    update: Option<Update<T>>,
+}
+
+/// The table.
+struct Cases<T: Real>(Vec<Case<T>>);
+
+impl<T: Real> Cases<T> {
+    fn add(
+        &mut self,
+        name: impl Into<String>,
+        shapes: &[(usize, usize)],
+        record: impl Fn(&mut Graph<T>, &[Var]) -> Vec<Var> + 'static,
+    ) {
+        self.0.push(Case {
+            name: name.into(),
+            shapes: shapes.to_vec(),
+            record: Box::new(record),
+            update: None,
+        });
+    }
+}
+
+/// Numbers spread over (−1, 1), none nearer to 0 than 0.05: no kink is in reach of rounding.
+fn numbers<T: Real>(seed: u64, len: usize) -> Vec<T> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let number = |_| {
+        let x = 2.0 * f64::from(rng.next_u32()) / f64::from(u32::MAX) - 1.0;
+        T::of(x.signum() * (0.05 + 0.95 * x.abs()))
+    };
+    (0..len).map(number).collect()
+}
+
+/// Labels of `rows` rows: every seventh −1, class 1 without rows where there are more than two.
+fn labels<T: Real>(g: &mut Graph<T>, rows: usize, classes: usize) -> Labels {
+    let label = |i: usize| match (i * 5 + 2) % classes {
+        _ if i % 7 == 3 => -1,
+        1 if classes > 2 => 0,
+        class => class as i32,
+    };
+    let of = |p: usize| (0..rows).map(move |i| label(i + p));
+    let all = (0..g.partitions()).flat_map(of).collect();
+    g.given_labels(rows, all)
+}
+
+/// Rows and columns that are no multiple of anything, one of each, and those of a tile.
+const SHAPES: [(usize, usize); 9] = [
+    (1, 1),
+    (1, 31),
+    (5, 3),
+    (7, 1),
+    (33, 31),
+    (8, 32),
+    (40, 33),
+    (131, 10),
+    (3, 300),
+];
+
+/// Rows, columns and classes of class means.
+const CENTROIDS: [(usize, usize, usize); 6] = [
+    (1, 1, 1),
+    (1, 5, 3),
+    (6, 3, 5),
+    (35, 33, 31),
+    (150, 10, 4),
+    (9, 130, 2),
+];
+
+/// The class means of the first two parameters, of `rows` rows and three more.
+fn centroids<T: Real>(g: &mut Graph<T>, x: &[Var], classes: usize) -> (ClassMeans, ClassMeans) {
+    let mut of = |x: Var| {
+        let labels = labels(g, x.shape.rows, classes);
+        class_means(g, &[(x, labels)], classes)
+    };
+    (of(x[0]), of(x[1]))
+}
+
+/// All operations.
+pub fn cases<T: Real>() -> Vec<Case<T>> {
+    let mut cases = Cases(Vec::new());
+    products(&mut cases);
+    rows(&mut cases);
+    losses(&mut cases);
+    classes(&mut cases);
+    off_the_tape(&mut cases);
+    updates(&mut cases);
+    cases.0
+}
+
+fn products<T: Real>(cases: &mut Cases<T>) {
+    for (rows, inputs, outputs) in [
+        (1, 1, 1),
+        (5, 3, 4),
+        (1, 130, 31),
+        (33, 31, 31),
+        (64, 64, 64),
+        (70, 130, 65),
+        (131, 17, 1),
+    ] {
+        let name = format!("{rows} x {inputs} to {outputs}");
+        let layer = [(outputs, inputs), (1, outputs)];
+        let shapes = [(rows, inputs), layer[0], layer[1]];
+        cases.add(format!("linear, {name}"), &shapes, |g, x| {
+            vec![linear(g, x[0], x[1], x[2])]
+        });
+        cases.add(
+            format!("linear with leaky_relu, {name}"),
+            &shapes,
+            |g, x| {
+                let y = linear(g, x[0], x[1], x[2]);
+                vec![leaky_relu(g, y, 0.2)]
+            },
+        );
+        let shared = move |g: &mut Graph<T>, w: &[Var]| {
+            let x = g.constant("x", rows, inputs, numbers(1, rows * inputs));
+            let y = linear(g, x, w[0], w[1]);
+            vec![leaky_relu(g, y, 0.2)]
+        };
+        cases.add(format!("linear of shared rows, {name}"), &layer, shared);
+    }
+}
+
+fn rows<T: Real>(cases: &mut Cases<T>) {
+    for (rows, cols) in SHAPES {
+        let (name, shape) = (format!("{rows} x {cols}"), [(rows, cols)]);
+        cases.add(format!("leaky_relu, {name}"), &shape, |g, x| {
+            vec![leaky_relu(g, x[0], 0.2)]
+        });
+        cases.add(format!("l2_normalize, {name}"), &shape, |g, x| {
+            vec![l2_normalize(g, x[0])]
+        });
+        for temperature in [1.0, 5.0] {
+            let name = format!("softmax at {temperature}, {name}");
+            cases.add(name, &shape, move |g, x| {
+                vec![softmax(g, x[0], temperature)]
+            });
+        }
+        cases.add(format!("gradient_reversal, {name}"), &shape, |g, x| {
+            let lambda = g.constant("lambda", 1, 1, vec![T::of(0.3)]);
+            vec![gradient_reversal(g, x[0], lambda)]
+        });
+    }
+    // The second row is 0, where neither a length nor a slope has a side to take.
+    cases.add(
+        "l2_normalize and leaky_relu of a row of zeros",
+        &[],
+        |g, _| {
+            let mut values = numbers(3, 9 * g.partitions());
+            for row in values.chunks_exact_mut(3).skip(1).step_by(3) {
+                row.fill(T::zero());
+            }
+            let x = g.parameter("x", 3, 3, values);
+            vec![l2_normalize(g, x), leaky_relu(g, x, 0.2)]
+        },
+    );
+}
+
+fn losses<T: Real>(cases: &mut Cases<T>) {
+    for (rows, cols) in SHAPES {
+        let name = format!("{rows} x {cols}");
+        cases.add(
+            format!("cross_entropy, {name}"),
+            &[(rows, cols)],
+            move |g, x| {
+                let labels = labels(g, rows, cols);
+                vec![cross_entropy(g, x[0], labels)]
+            },
+        );
+        let shapes = [(rows, cols), (cols, cols)];
+        cases.add(format!("soft_correlation, {name}"), &shapes, move |g, x| {
+            let labels = labels(g, rows, cols);
+            let q = softmax(g, x[1], 1.0);
+            vec![soft_correlation(g, x[0], labels, q)]
+        });
+    }
+    for (first, second) in [(1, 1), (5, 40), (131, 3)] {
+        let shapes = [(first, 1), (second, 1)];
+        let name = format!("domain_bce, {first} and {second} rows");
+        cases.add(name, &shapes, move |g, x| {
+            let mut part = |i: usize, positive| DomainRows {
+                logits: x[i],
+                rows: labels(g, x[i].shape.rows, 2),
+                positive,
+            };
+            let parts = [part(0, true), part(1, false)];
+            vec![domain_bce(g, &parts)]
+        });
+    }
+    cases.add("losses without rows", &[(5, 3), (5, 1)], |g, x| {
+        let none = g.labels(5);
+        let means = class_means(g, &[(x[0], none)], 3);
+        let others = class_means(g, &[(x[0], none)], 3);
+        let rows = DomainRows {
+            logits: x[1],
+            rows: none,
+            positive: true,
+        };
+        vec![
+            cross_entropy(g, x[0], none),
+            soft_correlation(g, x[0], none, means.means),
+            pairwise_alignment(g, means, others, Prototypes::Three),
+            triplet_margin(g, means, others, 0.5),
+            domain_bce(g, &[rows]),
+        ]
+    });
+    cases.add("domain_bce, far logits", &[(4, 1)], |g, x| {
+        let far = g.parameter("far", 4, 1, {
+            let values = [200.0, -200.0, 40.0, -40.0].map(T::of);
+            values.repeat(g.partitions())
+        });
+        let mut part = |logits, positive| DomainRows {
+            logits,
+            rows: labels(g, 4, 1),
+            positive,
+        };
+        let parts = [part(far, true), part(far, false), part(x[0], true)];
+        vec![domain_bce(g, &parts)]
+    });
+    cases.add("weighted_sum", &[(1, 1), (1, 1), (1, 1)], |g, x| {
+        let terms = [(x[0], 0.5), (x[1], -1.5), (x[2], 0.25), (x[0], 3.0)];
+        vec![weighted_sum(g, &terms)]
+    });
+}
+
+fn classes<T: Real>(cases: &mut Cases<T>) {
+    for (rows, cols, classes) in CENTROIDS {
+        let name = format!("{rows} x {cols}, {classes} classes");
+        let shapes = [(rows, cols), (rows + 3, cols)];
+        cases.add(format!("class_means, {name}"), &shapes[..1], move |g, x| {
+            let labels = labels(g, rows, classes);
+            vec![class_means(g, &[(x[0], labels)], classes).means]
+        });
+        let two = move |g: &mut Graph<T>, x: &[Var]| {
+            let parts = [0, 1].map(|i| (x[i], labels(g, x[i].shape.rows, classes)));
+            vec![class_means(g, &parts, classes).means]
+        };
+        cases.add(format!("class_means of two parts, {name}"), &shapes, two);
+        for prototypes in [Prototypes::Two, Prototypes::Three] {
+            let name = format!("pairwise_alignment, {prototypes:?}, {name}");
+            cases.add(name, &shapes, move |g, x| {
+                let (source, target) = centroids(g, x, classes);
+                vec![pairwise_alignment(g, source, target, prototypes)]
+            });
+        }
+        for margin in [0.0, 0.7, 20.0] {
+            let name = format!("triplet_margin {margin}, {name}");
+            cases.add(name, &shapes, move |g, x| {
+                let (source, target) = centroids(g, x, classes);
+                vec![triplet_margin(g, source, target, margin)]
+            });
+        }
+        for kind in [Similarity::Cosine, Similarity::Euclidean] {
+            let name = format!("similarity, argmax and refine, {kind:?}, {name}");
+            cases.add(name, &shapes, move |g, x| {
+                let (prototypes, _) = centroids(g, x, classes);
+                let rows = x[1].shape.rows;
+                let similar = similarity(g, x[1], prototypes, kind);
+                let nearest = argmax(g, similar);
+                let pseudo = argmax(g, similar);
+                let labelled = labels(g, rows, classes);
+                let unlabelled = (0..rows * g.partitions()).map(|i| i32::from(i % 7 == 3) - 1);
+                let unlabelled = unlabelled.collect();
+                let unlabelled = g.given_labels(rows, unlabelled);
+                let at = match kind {
+                    Similarity::Cosine => 0.3,
+                    Similarity::Euclidean => -1.0,
+                };
+                let threshold = g.constant("threshold", 1, 1, vec![T::of(at)]);
+                for opinion in [
+                    None,
+                    Some((similar, nearest, None)),
+                    Some((similar, nearest, Some(threshold))),
+                ] {
+                    refine(g, labelled, unlabelled, pseudo, opinion);
+                }
+                vec![]
+            });
+        }
+    }
+}
+
+fn off_the_tape<T: Real>(cases: &mut Cases<T>) {
+    for (rows, cols) in SHAPES {
+        cases.add(
+            format!("argmax and accuracy, {rows} x {cols}"),
+            &[(rows, cols)],
+            move |g, x| {
+                let found = argmax(g, x[0]);
+                let truth = labels(g, rows, cols);
+                count_correct(g, found, truth);
+                vec![]
+            },
+        );
+    }
+    cases.add("argmax of ties", &[], |g, _| {
+        let values = [[1.0, 1.0, 1.0], [0.0, 2.0, 2.0], [3.0, -1.0, 3.0]];
+        let x = g.constant(
+            "ties",
+            3,
+            3,
+            values.concat().into_iter().map(T::of).collect(),
+        );
+        // A constant is one block; the classifier's logits are one per partition.
+        let w = g.parameter("identity", 3, 3, {
+            let identity = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0].map(T::of);
+            identity.repeat(g.partitions())
+        });
+        let b = g.parameter("bias", 1, 3, vec![T::zero(); 3 * g.partitions()]);
+        let logits = linear(g, x, w, b);
+        argmax(g, logits);
+        vec![logits]
+    });
+    // More scalars than one launch takes, and more epochs than rows in the ring.
+    let mut metrics = Case {
+        name: "schedule, advance and metrics".into(),
+        shapes: vec![(1, 1); 3],
+        record: Box::new(|g, x| {
+            let scalars = schedule(g, 10);
+            let all = [x, &[scalars.epoch, scalars.lambda, scalars.threshold]].concat();
+            for count in [1, 6, 14] {
+                let scalars: Vec<Var> = all.iter().copied().cycle().take(count).collect();
+                record_metrics(g, all[3], &scalars, 2);
+            }
+            vec![weighted_sum(g, &[(x[0], 1.0), (x[1], 1.0), (x[2], 1.0)])]
+        }),
+        update: None,
+    };
+    metrics.update = Some(Box::new(|g| {
+        let epoch = g.vars().into_iter().find(|v| g.name(*v) == "epoch");
+        let epoch = epoch.expect("the schedule's first variable");
+        advance(g, epoch);
+    }));
+    cases.0.push(metrics);
+}
+
+fn updates<T: Real>(cases: &mut Cases<T>) {
+    let shapes = [(1, 1), (5, 3), (33, 31), (64, 2), (1, 7)];
+    let mut add = |name: &str, update: Update<T>| {
+        cases.0.push(Case {
+            name: name.into(),
+            shapes: shapes.to_vec(),
+            // The fourth parameter takes no part in the loss, so that it is not trained.
+            record: Box::new(|_, x| vec![x[0], x[1], x[2], x[4]]),
+            update: Some(update),
+        });
+    };
+    for (momentum, nesterov, weight_decay) in [
+        (0.0, false, 0.0),
+        (0.9, true, 0.001),
+        (0.9, false, 0.0),
+        (0.0, false, 0.1),
+    ] {
+        let name = format!("sgd, momentum {momentum}, nesterov {nesterov}, decay {weight_decay}");
+        let sgd = Sgd {
+            lr: 0.1,
+            momentum,
+            nesterov,
+            weight_decay,
+        };
+        add(&name, Box::new(move |g| sgd.record(g)));
+    }
+    add(
+        "adam",
+        Box::new(|g| {
+            let epoch = g.shared("epoch", 1, 1);
+            let adam = Adam {
+                lr: 0.01,
+                beta1: 0.9,
+                beta2: 0.99,
+                epsilon: 1e-8,
+            };
+            adam.record(g, epoch);
+            advance(g, epoch);
+        }),
+    );
+}
+
+/// `L` of a result of any shape, with another gradient for each entry.
+fn loss<T: Real>(g: &mut Graph<T>, y: Var, seed: u64) -> Var {
+    if y.shape.block() == 1 {
+        return y;
+    }
+    let (cols, partitions) = (y.shape.cols, g.partitions());
+    let w = g.parameter("loss.weight", 1, cols, numbers(seed, partitions * cols));
+    let b = g.parameter("loss.bias", 1, 1, numbers(seed + 1, partitions));
+    let logits = linear(g, y, w, b);
+    let rows = g.given_labels(y.shape.rows, vec![0; y.shape.rows * partitions]);
+    let part = DomainRows {
+        logits,
+        rows,
+        positive: true,
+    };
+    domain_bce(g, &[part])
+}
+
+impl<T: Real> Case<T> {
+    /// Records it for `partitions`, `times` on the same parameters: the gradients of the second
+    /// add to those of the first.
+    fn graph(&self, partitions: usize, times: usize) -> Graph<T> {
+        let mut g = Graph::new(partitions);
+        let shapes = self.shapes.iter().enumerate();
+        let parameters: Vec<Var> = shapes
+            .map(|(i, &(rows, cols))| {
+                let values = numbers(10 + i as u64, partitions * rows * cols);
+                g.parameter(&format!("x{i}"), rows, cols, values)
+            })
+            .collect();
+        let mut terms = Vec::new();
+        for time in 0..times {
+            for (i, y) in (self.record)(&mut g, &parameters).into_iter().enumerate() {
+                let loss = loss(&mut g, y, 20 + 2 * i as u64);
+                terms.push((loss, [1.0, -0.7][time] / (i + 1) as f64));
+            }
+        }
+        if !terms.is_empty() {
+            let total = weighted_sum(&mut g, &terms);
+            g.differentiate(total);
+        }
+        if let Some(update) = &self.update {
+            update(&mut g);
+        }
+        g
+    }
+
+    /// Runs it on the CPU and on the device that `load` gives, and compares all values and labels
+    /// and the gradients of all parameters: after a forward and a backward pass, after one more,
+    /// and after two steps.
+    ///
+    /// # Panics
+    /// They differ, or the device fails.
+    pub fn compare(&self, load: &Load<T>) {
+        for (partitions, times) in [(1, 1), (3, 2)] {
+            let what = format!("{}, {} partitions, {times} times", self.name, partitions);
+            let mut cpu = Cpu::load(self.graph(partitions, times));
+            let device = load(self.graph(partitions, times));
+            let mut device = device.unwrap_or_else(|e| panic!("{what}: {e}"));
+            let mut run = |replay: fn(&mut dyn Device<T>) -> Result<()>, when: &str| {
+                let what = format!("{what}, {when}");
+                replay(&mut cpu).unwrap();
+                replay(&mut *device).unwrap_or_else(|e| panic!("{what}: {e}"));
+                compare(&what, &cpu, &*device);
+            };
+            run(|d| d.forward(), "forward");
+            run(|d| d.backward(), "backward");
+            run(|d| d.forward().and_then(|()| d.backward()), "again");
+            run(|d| d.steps(2), "two steps");
+        }
+    }
+}
+
+fn compare<T: Real>(what: &str, cpu: &dyn Device<T>, device: &dyn Device<T>) {
+    let graph = cpu.graph();
+    for labels in graph.all_labels() {
+        let (expected, found) = (cpu.read_labels(labels), device.read_labels(labels));
+        assert_eq!(found.unwrap(), expected.unwrap(), "{what}: labels");
+    }
+    for var in graph.vars() {
+        let name = graph.name(var);
+        let (expected, found) = (cpu.read(var), device.read(var));
+        near(
+            &format!("{what}: {name}"),
+            &expected.unwrap(),
+            &found.unwrap(),
+        );
+    }
+    for var in graph.trained() {
+        let name = graph.name(var);
+        let (expected, found) = (cpu.read_grad(var), device.read_grad(var));
+        near(
+            &format!("{what}: gradient of {name}"),
+            &expected.unwrap(),
+            &found.unwrap(),
+        );
+    }
+}
+
+/// Compares entry by entry, relative to the largest of all.
+fn near<T: Real>(what: &str, expected: &[T], found: &[T]) {
+    let tolerance = T::epsilon().wide() * 256.0;
+    assert_eq!(expected.len(), found.len(), "{what}: entries");
+    let finite = expected
+        .iter()
+        .map(|x| x.wide().abs())
+        .filter(|x| x.is_finite());
+    let largest = finite.fold(0.0, f64::max);
+    for (i, (&expected, &found)) in expected.iter().zip(found).enumerate() {
+        let error = (expected - found).wide().abs();
+        assert!(
+            expected == found || error <= tolerance * largest,
+            "{what}: entry {i} is {found:?}, on the CPU {expected:?} (largest {largest:e})"
+        );
+    }
+}
