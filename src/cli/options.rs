@@ -164,6 +164,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", help_heading = "Device")]
     pub cuda: Option<usize>,
 
+    /// Launch kernels one by one instead of replaying the step as a CUDA graph; slower, and the
+    /// same results
+    #[arg(long, help_heading = "Device")]
+    pub no_graph: bool,
+
     /// Folder for the trained parameters, a .safetensors per partition
     #[arg(
         long = "checkpoint_path",

@@ -1,13 +1,20 @@
 //! Where a recorded step is replayed: [`cpu`] in plain loops, and devices that launch the kernels
-//! of [`kernels`] as [`launch`] lists them.
+//! of [`kernels`] as [`launch`] lists them: [`cuda`], with the kernels compiled by [`nvrtc`] and two
+//! streams by [`plan`]. [`find`] says which devices there are.
 
 mod choose;
 pub mod cpu;
+pub mod cuda;
+pub mod find;
 pub mod kernels;
 pub mod launch;
+pub mod nvrtc;
+pub mod plan;
 
 pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;
+pub use cuda::Cuda;
+pub use find::{Found, available, describe};
 
 use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};

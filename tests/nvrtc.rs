@@ -1,0 +1,221 @@
+//! Every kernel compiled to machine code by NVRTC, on any machine that has it, GPU or not.
+//!
+//! Where NVRTC is absent these tests cannot run and say so; with `SSAN_REQUIRE_NVRTC=1` they fail.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ssan::device::kernels::{SOURCES, Source, signatures};
+use ssan::device::nvrtc::{Cache, Compiled, architectures, compile, key, version};
+
+/// Whether NVRTC is there; if not, says that `check` does not run.
+fn present(check: &str) -> bool {
+    let Err(why) = version() else { return true };
+    let required = std::env::var_os("SSAN_REQUIRE_NVRTC").is_some_and(|v| v == "1");
+    assert!(
+        !required,
+        "{check}: SSAN_REQUIRE_NVRTC=1, but it cannot run: {why}"
+    );
+    // Not `eprintln!`, which the test harness keeps back where a test passes.
+    let line = format!("NOT RUN: {check}: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    false
+}
+
+/// Calls `check` with each of `items`, on all cores.
+fn on_all_cores<I: Sync>(items: &[I], check: impl Fn(&I) + Sync) {
+    let next = AtomicUsize::new(0);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    check(item);
+                }
+            });
+        }
+    });
+}
+
+/// Every kernel file for every architecture and type: no warning; in float no spilled register.
+#[test]
+fn every_kernel_compiles() {
+    if !present("every kernel compiled for sm_80 and sm_90 in float and double") {
+        return;
+    }
+    let mut all = Vec::new();
+    for source in SOURCES {
+        for architecture in ["sm_80", "sm_90"] {
+            all.extend(["float", "double"].map(|real| (source, real, architecture)));
+        }
+    }
+    assert!(!all.is_empty(), "kernels/ has no kernel");
+    on_all_cores(&all, |&(source, real, architecture)| {
+        let of = format!("{}.cu in {real} for {architecture}", source.name);
+        let compiled = compile(source, real, architecture).unwrap_or_else(|e| panic!("{of}: {e}"));
+        assert_eq!(compiled.cubin[..4], *b"\x7fELF", "{of} is machine code");
+        let warnings = compiled.warnings();
+        assert!(warnings.is_empty(), "{of}: {}", compiled.log);
+
+        let usage = compiled.usage();
+        let mut found: Vec<_> = usage.iter().map(|u| u.kernel.clone()).collect();
+        let declared = signatures(source.text).unwrap_or_else(|e| panic!("{of}: {e}"));
+        let mut declared: Vec<_> = declared.into_iter().map(|s| s.name).collect();
+        found.sort();
+        declared.sort();
+        assert_eq!(found, declared, "{of}: what the log reports");
+        for kernel in usage {
+            assert!(kernel.registers > 0, "{of}: {}", compiled.log);
+            let spills = real == "float" && kernel.spilled > 0;
+            assert!(
+                !spills,
+                "{of}: {} spills {} bytes",
+                kernel.kernel, kernel.spilled
+            );
+        }
+    });
+    println!("{} compilations", all.len());
+}
+
+#[test]
+fn warnings_and_errors_name_the_file_and_its_line() {
+    if !present("what NVRTC's messages point to") {
+        return;
+    }
+    let source = |text| Source { name: "bad", text };
+    let kernel = source(
+        "// A comment.\n\
+         extern \"C\" __global__ void bad(real *x) {\n\
+             int unused = 0;\n\
+             *x = 1;\n\
+         }\n",
+    );
+    let compiled = compile(&kernel, "float", "sm_80").unwrap();
+    let warnings = compiled.warnings();
+    assert!(
+        warnings[0].starts_with("bad.cu(3): warning"),
+        "{warnings:?}"
+    );
+
+    let error = compile(&source("int x;\nint y = z;\n"), "float", "sm_80").unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("kernels of bad.cu"), "{error}");
+    assert!(error.contains("bad.cu(2): error"), "{error}");
+
+    let error = compile(&kernel, "float", "sm_10").unwrap_err().to_string();
+    assert!(error.contains("sm_10"), "{error}");
+}
+
+#[test]
+fn the_same_source_gives_the_same_code() {
+    if !present("two compilations compared") {
+        return;
+    }
+    for source in SOURCES.iter().take(3) {
+        let code = || compile(source, "float", "sm_90").unwrap().cubin;
+        assert!(code() == code(), "{}.cu", source.name);
+    }
+}
+
+#[test]
+fn a_card_gets_its_own_architecture_or_an_older_one_of_its_kind() {
+    use ssan::device::nvrtc::architecture_for;
+    if !present("the architecture for a card") {
+        return;
+    }
+    assert_eq!(architecture_for((8, 0)).unwrap(), "sm_80");
+    assert_eq!(architecture_for((9, 0)).unwrap(), "sm_90");
+    let newest = *architectures().unwrap().last().unwrap();
+    let next = (newest / 10, 9);
+    let family = architecture_for(next).unwrap();
+    assert_eq!(family, format!("sm_{newest}"));
+    let error = architecture_for((99, 0)).unwrap_err().to_string();
+    let (major, minor) = version().unwrap();
+    assert!(error.contains("sm_990"), "{error}");
+    assert!(error.contains(&format!("NVRTC {major}.{minor}")), "{error}");
+    assert!(error.contains("newer"), "{error}");
+    let error = architecture_for((3, 5)).unwrap_err().to_string();
+    assert!(
+        error.contains("sm_35") && error.contains("older"),
+        "{error}"
+    );
+}
+
+#[test]
+fn the_cache_keeps_and_repairs() {
+    if !present("the cache of compiled kernels") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path().join("cache"));
+    let source = &SOURCES[0];
+    let through = || -> Compiled {
+        let (compiled, note) = cache.compile(source, "float", "sm_80").unwrap();
+        assert_eq!(note, None);
+        compiled
+    };
+    let key = key(source, "float", "sm_80").unwrap();
+    let file = cache.path(&key).unwrap();
+    assert!(!file.exists());
+    let first = through();
+    let stored = std::fs::read(&file).unwrap();
+    assert_eq!(
+        through(),
+        first,
+        "from the cache: the log, with its times, is the same"
+    );
+
+    let mut corrupted = stored.clone();
+    let middle = stored.len() / 2;
+    corrupted[middle] ^= 0x40;
+    std::fs::write(&file, &corrupted).unwrap();
+    assert_eq!(through().cubin, first.cubin, "compiled again");
+    assert_eq!(
+        cache.get(&key).map(|c| c.cubin),
+        Some(first.cubin.clone()),
+        "repaired"
+    );
+
+    std::fs::write(&file, &stored[..middle]).unwrap();
+    assert_eq!(through().cubin, first.cubin, "cut off: compiled again");
+}
+
+#[test]
+fn an_entry_belongs_to_one_source_type_and_architecture() {
+    if !present("the keys of the cache") {
+        return;
+    }
+    let one = Source {
+        name: "a",
+        text: "int x;",
+    };
+    let other = Source {
+        name: "a",
+        text: "int y;",
+    };
+    let keys = [
+        key(&one, "float", "sm_80").unwrap(),
+        key(&one, "double", "sm_80").unwrap(),
+        key(&one, "float", "sm_90").unwrap(),
+        key(&other, "float", "sm_80").unwrap(),
+    ];
+    for (i, key) in keys.iter().enumerate() {
+        assert!(!keys[..i].contains(key), "{keys:?}");
+    }
+    assert_eq!(key(&one, "float", "sm_80").unwrap(), keys[0]);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_told_and_no_error() {
+    if !present("a cache that cannot be written") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "").unwrap();
+    let (compiled, note) = Cache::at(&file)
+        .compile(&SOURCES[0], "float", "sm_80")
+        .unwrap();
+    assert!(!compiled.cubin.is_empty());
+    assert!(note.is_some_and(|note| note.contains("a file")));
+}
