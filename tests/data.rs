@@ -746,7 +746,7 @@ fn hostile_archives_are_refused() {
     directory.extend([0, 0]);
     refused(
         read("directory.npz", directory, &Keys::default()),
-        &["directory is larger"],
+        &["damaged"],
     );
 }
 
@@ -1011,6 +1011,29 @@ fn rows_are_drawn_per_class_and_partition() {
         task.splits(&Labelling::PerClass(4), 1, 2021).unwrap(),
         splits[..1]
     );
+}
+
+#[test]
+fn draws_come_from_the_even_streams_class_by_class() {
+    use rand::{SeedableRng, seq::SliceRandom};
+    let labels: Vec<Option<i64>> = (0..40).map(|i| Some(i % 2)).collect();
+    let task = task(&[Some(0), Some(1)], &labels).unwrap();
+    for (p, split) in task
+        .splits(&Labelling::PerClass(3), 4, 9)
+        .unwrap()
+        .iter()
+        .enumerate()
+    {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(9);
+        random.set_stream(2 * p as u64);
+        let mut expected = Vec::new();
+        for k in 0..2 {
+            let mut rows: Vec<usize> = (k..40).step_by(2).collect();
+            expected.extend_from_slice(rows.partial_shuffle(&mut random, 3).0);
+        }
+        expected.sort_unstable();
+        assert_eq!(split.labelled, expected);
+    }
 }
 
 #[test]
