@@ -145,14 +145,22 @@ impl Arrays for Mat<'_> {
         let count = rows.saturating_mul(cols);
         let file = self.alone(variable)?;
         let payload = &file[HEADER + 8..];
-        let mut at = 0;
+        let sparse = variable.class == CLASS_SPARSE;
+        let (mut at, mut stored) = (0, 0);
         // Flags, dimensions, name, then the values, or three lists for a sparse matrix.
-        for _ in 0..3 + if variable.class == CLASS_SPARSE { 3 } else { 1 } {
-            at = Tag::read(payload, at)?.next;
+        for _ in 0..3 + if sparse { 3 } else { 1 } {
+            let tag = Tag::read(payload, at)?;
+            (at, stored) = (tag.next, tag.data.len() as u64);
         }
-        // `mat5` widens integers to 16 bytes before it narrows them to their type.
-        affordable(payload.len() as u64, 16)?;
-        affordable(count, 16)?;
+        let miscounted = || damaged(format!("{entry} has another number of values"));
+        if !sparse && (stored < count || stored > count.saturating_mul(8)) {
+            return Err(miscounted());
+        }
+        // `mat5` widens each value to as many as 24 bytes on its way to its type.
+        if sparse {
+            affordable(payload.len() as u64, 24)?;
+        }
+        affordable(count, 32)?;
         let arrays = MatFile::read_bytes(&file).map_err(damaged)?.arrays;
         let numbers = match arrays.into_iter().next().map(|array| array.matrix) {
             Some(Matrix::Dense(dense)) if dense.values.len() as u64 == count => {
@@ -163,7 +171,7 @@ impl Arrays for Mat<'_> {
             {
                 expand(&sparse)?
             }
-            _ => return Err(damaged(format!("{entry} has another number of values"))),
+            _ => return Err(miscounted()),
         };
         Ok(Values::Numbers(numbers))
     }

@@ -1,6 +1,6 @@
 //! Features and labels out of a file of named arrays.
 
-use super::arrays::{Arrays, Cause, Values, affordable, list, locate, one_line};
+use super::arrays::{Arrays, Cause, Values, list, locate, one_line};
 use super::domain::Part;
 use super::{Keys, Label, Matrix};
 
@@ -120,7 +120,6 @@ fn part(
             ));
         }
     };
-    affordable(rows.saturating_mul(cols), 16)?;
     let Values::Numbers(values) = file.read(features)? else {
         return Err(format!("{shown} holds text: features are numbers"));
     };
