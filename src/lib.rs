@@ -13,12 +13,12 @@
 //! | [`data`] | domains from files, one class list, which target rows are labelled |
 //! | [`graph`] | records a step: variables, labels, a flat list of operations, its backward list |
 //! | [`ops`] | the operations, a file each: equation, shapes, forward, backward |
-//! | [`device`] | replays a recorded step over preallocated buffers |
+//! | [`device`] | replays a recorded step over preallocated buffers: the CPU in plain loops, CUDA by launching `kernels/*.cu` |
 //! | [`model`] | projectors, classifier, discriminator as recordings |
 //! | [`objective`] | the SSAN losses, pseudo-labels and their refinement |
 //! | [`optim`] | the optimisers by the release's names |
 //! | [`train`] | the protocol: partitions, epochs, metrics, the result |
-//! | [`parameters`], [`files`] | parameters as safetensors; files written whole or not at all |
+//! | [`parameters`], [`files`], [`memory`] | parameters as safetensors; files written whole or not at all; memory left |
 //! | [`memory`] | how much of it is left |
 //! | [`cli`] | the `ssan` command |
 //!

@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
 use super::{Cpu, Cuda, Device, find};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::real::Real;
 
@@ -72,7 +72,10 @@ pub fn choose(request: Request) -> Result<Chosen> {
     Ok(match request {
         Request::Cpu => on(Choice::Cpu),
         Request::Cuda(n) => {
-            find::usable(n)?;
+            find::usable(n).map_err(|e| {
+                let why = find::cause(&e);
+                Error::Device(format!("{why}; --device cpu trains without it"))
+            })?;
             on(Choice::Cuda(n))
         }
         Request::Prefer(n) => match find::usable(n) {
