@@ -74,7 +74,9 @@ pub fn choose(request: Request) -> Result<Chosen> {
         Request::Cuda(n) => {
             find::usable(n).map_err(|e| {
                 let why = find::cause(&e);
-                Error::Device(format!("{why}; --device cpu trains without it"))
+                Error::Device(format!(
+                    "CUDA device {n} cannot be used: {why}; --device cpu trains without it"
+                ))
             })?;
             on(Choice::Cuda(n))
         }
