@@ -282,7 +282,9 @@ fn a_step_larger_than_the_card_is_an_error_that_says_what_helps() {
     }
     let mut graph = Graph::<f32>::new(1);
     // 1 TiB, which is never allocated on the host: it starts at 0.
-    graph.buffer("huge", 1 << 20, 1 << 18);
+    for _ in 0..1024 {
+        graph.buffer("large", 1 << 14, 1 << 14);
+    }
     let error = Cuda::load(graph, 0, true).map(drop).unwrap_err();
     let error = error.to_string();
     for part in ["1048576 MiB", "MiB are free", "--partition"] {
