@@ -17,7 +17,8 @@ fn present(check: &str) -> bool {
         "{check}: SSAN_REQUIRE_NVRTC=1, but it cannot run: {why}"
     );
     // Not `eprintln!`, which the test harness keeps back where a test passes.
-    let _ = writeln!(std::io::stderr(), "NOT RUN: {check}: {why}");
+    let line = format!("NOT RUN: {check}: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
     false
 }
 

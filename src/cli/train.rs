@@ -68,7 +68,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         &problem,
         &options,
         &initial,
-        |graph| chosen.device.load(graph, !args.no_graph),
+        |graph| chosen.device.load_with(graph, !args.no_graph),
         &mut |epoch| {
             if let Some(file) = &mut metrics {
                 let mut line = serde_json::to_string(epoch).expect("numbers and names");

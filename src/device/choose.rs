@@ -87,12 +87,24 @@ pub fn choose(request: Request) -> Result<Chosen> {
 }
 
 impl Choice {
-    /// Loads a recorded step to the device; with `use_graph` a CUDA device replays it as a CUDA
-    /// graph. What the user should know about it goes to standard error.
+    /// Loads a recorded step to the device. What the user should know about it goes to standard
+    /// error.
     ///
     /// # Errors
     /// The device fails.
-    pub fn load<T: Real>(&self, graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>> {
+    pub fn load<T: Real>(&self, graph: Graph<T>) -> Result<Box<dyn Device<T>>> {
+        self.load_with(graph, true)
+    }
+
+    /// As [`Choice::load`]; `use_graph` is whether a CUDA device replays the step as a CUDA graph.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn load_with<T: Real>(
+        &self,
+        graph: Graph<T>,
+        use_graph: bool,
+    ) -> Result<Box<dyn Device<T>>> {
         match self {
             Choice::Cpu => Ok(Box::new(Cpu::load(graph))),
             Choice::Cuda(n) => {

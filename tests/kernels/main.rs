@@ -11,6 +11,7 @@
 //! | [`executor`] | launches a kernel; a [`ssan::device::Device`] made of such launches |
 //! | [`cases`] | every operation on ragged and degenerate shapes, for any device |
 //! | [`ops`] | the cases on the host |
+//! | [`cuda`] | the cases and traces on a card, and what only a card shows |
 //! | [`traces`] | the released code's traces through the kernels, in double |
 //! | [`planted`] | kernels with one bug each, which the checker must report |
 //! | `host/host.h` | the part of CUDA C++ that the kernels use |
@@ -32,6 +33,7 @@
 
 mod build;
 mod cases;
+mod cuda;
 mod executor;
 #[path = "../common/golden.rs"]
 mod golden;

@@ -1,0 +1,293 @@
+//! The same on a card, and what only a card shows: replays of a graph against plain launches,
+//! streams, training.
+//!
+//! Without a card these tests say in words that they did not run; with `SSAN_REQUIRE_CUDA=1` they
+//! fail. With a card that cannot be used, for instance for want of NVRTC, they fail.
+
+use std::io::Write;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use ssan::Result;
+use ssan::data::Matrix;
+use ssan::device::{Choice, Cuda, Device, Request, available, choose};
+use ssan::graph::Graph;
+use ssan::model::{Layers, initial_parameters};
+use ssan::objective::{Alignment, Objective, Refinement};
+use ssan::ops::{Prototypes, Similarity};
+use ssan::optim::Optimizer;
+use ssan::real::Real;
+use ssan::train::{EpochMetrics, Options, PartitionLabels, Problem, Session, train};
+
+use crate::cases::cases;
+use crate::golden;
+
+/// Whether there is a card; if not, says that `check` does not run.
+fn present(check: &str) -> bool {
+    let Err(why) = available() else {
+        choose(Request::Cuda(0)).unwrap_or_else(|e| panic!("a card that cannot be used: {e}"));
+        return true;
+    };
+    let required = std::env::var_os("SSAN_REQUIRE_CUDA").is_some_and(|v| v == "1");
+    assert!(
+        !required,
+        "{check}: SSAN_REQUIRE_CUDA=1, but it cannot run: {why}"
+    );
+    // Not `eprintln!`, which the test harness keeps back where a test passes.
+    let line = format!("NOT RUN: {check}: {why}\n");
+    let _ = std::io::stderr().write_all(line.as_bytes());
+    false
+}
+
+fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>> {
+    Choice::Cuda(0).load_with(graph, use_graph)
+}
+
+fn every_operation_agrees<T: Real>(use_graph: bool) {
+    let mut failed = Vec::new();
+    for case in cases::<T>() {
+        let run = || case.compare(&move |graph| load(graph, use_graph));
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+            failed.push(case.name);
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} cases fail: {failed:#?}",
+        failed.len()
+    );
+}
+
+#[test]
+fn every_operation_agrees_with_the_cpu_in_float() {
+    if present("every operation on the card against the CPU, in float") {
+        every_operation_agrees::<f32>(true);
+    }
+}
+
+#[test]
+fn every_operation_agrees_with_the_cpu_in_double() {
+    if present("every operation on the card against the CPU, in double") {
+        every_operation_agrees::<f64>(true);
+    }
+}
+
+#[test]
+fn every_operation_agrees_with_the_cpu_by_plain_launches() {
+    if present("every operation on the card, launched plainly, against the CPU") {
+        every_operation_agrees::<f32>(false);
+    }
+}
+
+#[test]
+fn the_card_follows_every_trace() {
+    if !present("the released code's traces on the card, in double") {
+        return;
+    }
+    for name in golden::TRACES {
+        println!("{name}");
+        golden::follow(&golden::path(name), usize::MAX, |graph| load(graph, true));
+    }
+}
+
+fn options(epochs: usize) -> Options {
+    Options {
+        objective: Objective {
+            alpha: 0.1,
+            beta: 0.004,
+            gamma: 0.1,
+            temperature: 5.0,
+            refinement: Refinement::Agreement(Similarity::Cosine),
+            alignment: Alignment::Pairwise(Prototypes::Three),
+        },
+        optimizer: Optimizer::MomentumSgd,
+        lr: 0.1,
+        epochs,
+        layers: Layers::Double,
+        common: 64,
+    }
+}
+
+/// Classes of the problem.
+const CLASSES: usize = 10;
+
+/// Unit rows around a random centre for each class, the class of row `i` being `i % CLASSES`.
+fn blobs(seed: u64, rows: usize, cols: usize) -> Matrix {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut number = || f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5;
+    let centres: Vec<f64> = (0..CLASSES * cols).map(|_| number()).collect();
+    let mut values = Vec::new();
+    for row in 0..rows {
+        let centre = &centres[row % CLASSES * cols..][..cols];
+        values.extend(centre.iter().map(|c| c + 1.5 * number()));
+    }
+    let mut matrix = Matrix { rows, cols, values };
+    matrix.normalise_rows();
+    matrix
+}
+
+/// 323 source and 301 target rows, 30 of which are labelled, others in each partition.
+fn problem(partitions: usize) -> Problem {
+    let (source, target) = (323, 301);
+    let class = |i: usize| (i % CLASSES) as i32;
+    let partition = |p: usize| {
+        let labelled = |i: usize| (30 * p..30 * p + 30).contains(&i);
+        let of = |f: &dyn Fn(usize) -> i32| (0..target).map(f).collect::<Vec<i32>>();
+        PartitionLabels {
+            source: (0..source).map(class).collect(),
+            labelled: of(&|i| if labelled(i) { class(i) } else { -1 }),
+            unlabelled: of(&|i| if labelled(i) { -1 } else { 0 }),
+            truth: of(&|i| if labelled(i) { -1 } else { class(i) }),
+        }
+    };
+    Problem {
+        classes: CLASSES,
+        source: blobs(1, source, 47),
+        target: blobs(2, target, 130),
+        partitions: (0..partitions).map(partition).collect(),
+    }
+}
+
+fn session<T: Real>(
+    problem: &Problem,
+    load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
+) -> Session<T> {
+    let options = options(1000);
+    let dimensions = options.dimensions(problem);
+    let partitions = 0..problem.partitions.len();
+    let initial: Vec<_> = partitions
+        .map(|p| initial_parameters(&dimensions, 2020, p))
+        .collect();
+    Session::new(problem, &options, &initial, load).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Everything that the device holds after some steps, bit by bit.
+fn contents<T: Real>(device: &dyn Device<T>) -> Vec<(String, Vec<u8>)> {
+    let graph = device.graph();
+    let mut all = Vec::new();
+    let bytes = |values: &[T]| bytemuck::cast_slice::<T, u8>(values).to_vec();
+    for var in graph.vars() {
+        let (name, value) = (graph.name(var), device.read(var).unwrap());
+        all.push((name.to_string(), bytes(&value)));
+        let grad = device.read_grad(var).unwrap();
+        all.push((format!("gradient of {name}"), bytes(&grad)));
+    }
+    for (i, labels) in graph.all_labels().into_iter().enumerate() {
+        let values = device.read_labels(labels).unwrap();
+        all.push((
+            format!("labels {i}"),
+            bytemuck::cast_slice(&values).to_vec(),
+        ));
+    }
+    all
+}
+
+fn same_bytes<T: Real>(what: &str, problem: &Problem, ways: [bool; 2]) {
+    let run = |use_graph| {
+        let mut session = session::<T>(problem, |graph| load(graph, use_graph));
+        for steps in [1, 2, 50] {
+            session.run(steps).unwrap();
+        }
+        contents(session.device())
+    };
+    let [first, second] = ways.map(run);
+    assert_eq!(first.len(), second.len());
+    for ((name, first), (_, second)) in first.iter().zip(&second) {
+        assert!(
+            first == second,
+            "{what}, {}: {name} differs at byte {:?}",
+            T::C_NAME,
+            first.iter().zip(second).position(|(a, b)| a != b)
+        );
+    }
+}
+
+#[test]
+fn graph_replays_equal_plain_launches_bit_for_bit() {
+    if !present("graph replay compared with plain launches") {
+        return;
+    }
+    for partitions in [1, 3] {
+        let problem = problem(partitions);
+        same_bytes::<f32>("replay and plain launches", &problem, [true, false]);
+        same_bytes::<f64>("replay and plain launches", &problem, [true, false]);
+    }
+}
+
+#[test]
+fn two_runs_are_equal_bit_for_bit() {
+    if !present("two runs on the card compared") {
+        return;
+    }
+    let problem = problem(2);
+    same_bytes::<f32>("two replays", &problem, [true, true]);
+    same_bytes::<f32>("two runs of plain launches", &problem, [false, false]);
+}
+
+#[test]
+fn training_agrees_with_the_cpu() {
+    if !present("training on the card compared with the CPU") {
+        return;
+    }
+    const EPOCHS: usize = 300;
+    let problem = problem(2);
+    let options = options(EPOCHS);
+    let dimensions = options.dimensions(&problem);
+    let initial: Vec<_> = (0..2)
+        .map(|p| initial_parameters(&dimensions, 2020, p))
+        .collect();
+    let run = |choice: Choice| {
+        let mut all: Vec<EpochMetrics> = Vec::new();
+        let mut observe = |epoch: &EpochMetrics| {
+            all.push(epoch.clone());
+            Ok(())
+        };
+        let on = |graph: Graph<f32>| choice.load(graph);
+        let outcome = train(&problem, &options, &initial, on, &mut observe);
+        let outcome = outcome.unwrap_or_else(|e| panic!("{choice}: {e}"));
+        (all, outcome.partitions)
+    };
+    let (expected, cpu) = run(Choice::Cpu);
+    let (found, card) = run(Choice::Cuda(0));
+    assert_eq!(expected.len(), found.len());
+    let first = expected.iter().zip(&found).filter(|(e, _)| e.epoch < 50);
+    for (e, f) in first {
+        for (name, cpu, card) in [
+            ("total", e.total, f.total),
+            ("source_ce", e.source_ce, f.source_ce),
+            ("hard", e.hard, f.hard),
+            ("soft", e.soft, f.soft),
+            ("adversarial", e.adversarial, f.adversarial),
+            ("alignment", e.alignment, f.alignment),
+        ] {
+            let error = (cpu - card).abs() / cpu.abs().max(1.0);
+            assert!(
+                error <= 1e-4,
+                "{name} of epoch {}: {card}, on the CPU {cpu}",
+                e.epoch
+            );
+        }
+    }
+    for (cpu, card) in cpu.iter().zip(&card) {
+        let accuracy = |of: Option<f64>| of.expect("all classes are known");
+        let (cpu, card) = (accuracy(cpu.accuracy_last), accuracy(card.accuracy_last));
+        assert!((cpu - card).abs() <= 2.0, "{card} %, on the CPU {cpu} %");
+    }
+}
+
+#[test]
+fn a_step_larger_than_the_card_is_an_error_that_says_what_helps() {
+    if !present("a step that is larger than the card's memory") {
+        return;
+    }
+    let mut graph = Graph::<f32>::new(1);
+    // 1 TiB, which is never allocated on the host: it starts at 0.
+    for _ in 0..1024 {
+        graph.buffer("large", 1 << 14, 1 << 14);
+    }
+    let error = Cuda::load(graph, 0, true).map(drop).unwrap_err();
+    let error = error.to_string();
+    for part in ["1048576 MiB", "MiB are free", "--partition"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
