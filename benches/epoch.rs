@@ -51,7 +51,7 @@ fn main() -> ssan::Result<()> {
     if let Some(note) = &chosen.note {
         eprintln!("note: {note}");
     }
-    let load = |graph| chosen.device.load(graph, !args.no_graph);
+    let load = |graph| chosen.device.load_with(graph, !args.no_graph);
     let outcome = train::<f32>(problem, options, initial, load, &mut |_| Ok(()))?;
     println!(
         "{}: {:.2} ms per epoch and partition",

@@ -198,7 +198,7 @@ fn print(args: &Args, parts: &[Part], layout: &Layout, limits: &Limits) {
     );
     let total: f64 = parts.iter().map(|p| p.seconds).sum();
     let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN).set_header([
+    table.load_style(presets::ASCII_MARKDOWN).set_header([
         "kernel",
         "pass",
         "size",
