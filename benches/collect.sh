@@ -26,8 +26,10 @@ out=${1:-$root/target/collect}
 
 # An older collection is replaced, nothing else.
 if [ -e "$out" ]; then
-    [ -f "$out/built" ] && [ -f "$out/run.sh" ] ||
-        { echo "error: $out is there and is no collection; name another folder" >&2; exit 1; }
+    if [ ! -f "$out/built" ] || [ ! -f "$out/run.sh" ]; then
+        echo "error: $out is there and is no collection; name another folder" >&2
+        exit 1
+    fi
     rm -rf -- "$out"
 fi
 mkdir -p "$out"/{tests,benches,bin}
