@@ -126,7 +126,7 @@ fn main() -> ssan::Result<()> {
         layers: Layers::Double,
         common: 256,
     };
-    let dimensions = options.dimensions(&problem);
+    let dimensions = problem.dimensions(&options);
     let initial: Vec<_> = (0..partition)
         .map(|p| initial_parameters(&dimensions, 2020, p))
         .collect();

@@ -153,7 +153,7 @@ fn session<T: Real>(
     load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
 ) -> Session<T> {
     let options = options(1000);
-    let dimensions = options.dimensions(problem);
+    let dimensions = problem.dimensions(&options);
     let partitions = 0..problem.partitions.len();
     let initial: Vec<_> = partitions
         .map(|p| initial_parameters(&dimensions, 2020, p))
@@ -232,7 +232,7 @@ fn training_agrees_with_the_cpu() {
     const EPOCHS: usize = 300;
     let problem = problem(2);
     let options = options(EPOCHS);
-    let dimensions = options.dimensions(&problem);
+    let dimensions = problem.dimensions(&options);
     let initial: Vec<_> = (0..2)
         .map(|p| initial_parameters(&dimensions, 2020, p))
         .collect();
