@@ -19,6 +19,7 @@
 //! | [`optim`] | the optimisers by the release's names |
 //! | [`train`] | the protocol: partitions, epochs, metrics, the result |
 //! | [`parameters`], [`files`] | parameters as safetensors; files written whole or not at all |
+//! | [`memory`] | how much of it is left |
 //! | [`cli`] | the `ssan` command |
 //!
 //! Data flow one way: `data → train → (model, objective → graph → ops → device)`. Nothing in
@@ -26,11 +27,13 @@
 
 #![warn(missing_docs)]
 
+pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
 pub mod files;
 pub mod graph;
+pub mod memory;
 pub mod model;
 pub mod objective;
 pub mod ops;

@@ -72,10 +72,10 @@ impl Dimensions {
         layers
     }
 
-    /// Numbers in all parameters together; any sizes that a user may ask for can be counted.
-    pub fn parameter_count(&self) -> u128 {
+    /// Numbers in all parameters together, of any sizes that a user may ask for.
+    pub fn parameter_count(&self) -> f64 {
         let layers = self.layers().into_iter();
-        let layers = layers.map(|(_, inputs, outputs)| (inputs as u128 + 1) * outputs as u128);
+        let layers = layers.map(|(_, inputs, outputs)| (inputs as f64 + 1.0) * outputs as f64);
         layers.sum()
     }
 

@@ -83,7 +83,7 @@ fn steps_allocate_nothing() {
             layers: Layers::Double,
             common: 16,
         };
-        let dimensions = options.dimensions(&problem);
+        let dimensions = problem.dimensions(&options);
         let initial = [0, 1].map(|p| initial_parameters(&dimensions, 1, p));
         let load = |graph| Ok(Box::new(Cpu::<f32>::load(graph)) as _);
         let mut session = Session::new(&problem, &options, &initial, load).unwrap();

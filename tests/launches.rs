@@ -97,7 +97,7 @@ fn problem(partitions: usize) -> Problem {
 /// Records the step of `options` and calls `look` with it.
 fn recorded(options: &Options, partitions: usize, look: impl FnOnce(&Graph<f32>)) {
     let problem = problem(partitions);
-    let dimensions = options.dimensions(&problem);
+    let dimensions = problem.dimensions(options);
     let initial = (0..partitions).map(|p| initial_parameters(&dimensions, 1, p));
     let initial: Vec<_> = initial.collect();
     let load = |graph: Graph<f32>| {

@@ -212,7 +212,7 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
         target: matrix(rows, 4096),
         partitions: vec![labels; partitions],
     };
-    let dimensions = options.dimensions(&problem);
+    let dimensions = problem.dimensions(&options);
     let initial: Vec<_> = (0..partitions)
         .map(|p| initial_parameters(&dimensions, 1, p))
         .collect();

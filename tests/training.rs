@@ -74,7 +74,7 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
 }
 
 fn initial(problem: &Problem, options: &Options) -> Vec<Parameters> {
-    let dimensions = options.dimensions(problem);
+    let dimensions = problem.dimensions(options);
     (0..problem.partitions.len())
         .map(|p| {
             let mut parameters = initial_parameters(&dimensions, 2020, p);
@@ -199,7 +199,7 @@ fn equal_dimensions_have_two_projectors() {
     let problem = problem(10, 1);
     let (outcome, _) = run::<f32>(&problem, &OPTIONS);
     let start = initial(&problem, &OPTIONS);
-    let shapes = OPTIONS.dimensions(&problem).parameters();
+    let shapes = problem.dimensions(&OPTIONS).parameters();
     for (i, shape) in shapes.iter().enumerate() {
         assert_ne!(
             outcome.parameters[0][i], start[0][i],
@@ -293,7 +293,7 @@ fn an_observer_can_stop_the_run() {
 #[test]
 fn parameters_survive_a_file() {
     let problem = problem(7, 1);
-    let dimensions = OPTIONS.dimensions(&problem);
+    let dimensions = problem.dimensions(&OPTIONS);
     let start = initial_parameters(&dimensions, 1, 0);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.safetensors");
@@ -304,11 +304,10 @@ fn parameters_survive_a_file() {
         .map(|p| p.iter().map(|&x| f64::from(x as f32)).collect());
     assert_eq!(read, rounded.collect::<Vec<Vec<f64>>>());
 
-    let other = Options {
+    let other = problem.dimensions(&Options {
         common: 7,
         ..OPTIONS
-    }
-    .dimensions(&problem);
+    });
     let message = parameters::load(&file, &other).unwrap_err().to_string();
     assert!(
         message.contains("source.1.weight has shape [6, 8]"),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::device;
 use crate::error::Result;
 
 /// Heterogeneous domain adaptation: learns from a labelled data set in one feature space to label
@@ -23,7 +24,10 @@ struct Cli {
 enum Command {
     /// Train on a source and a target domain and report how well the rest of the target is
     /// labelled. Without --source and --target: on the bundled digits.
+    #[command(args_override_self = true)]
     Train(Box<options::TrainArgs>),
+    /// List what can be trained on: the CPU, CUDA devices, driver and NVRTC, or why there is none.
+    Devices,
 }
 
 /// Runs the command line of this process. Exit code 0 for success, 2 for options that cannot
@@ -41,5 +45,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Devices => {
+            output::Text { json: false }.line(device::describe());
+            Ok(())
+        }
     }
 }

@@ -30,13 +30,23 @@ pub(super) struct TrainArgs {
     pub target: Option<String>,
 
     /// Folder in which names of domains are looked up
-    #[arg(long, visible_alias = "data_dir", value_name = "DIR", default_value = "datasets")]
+    #[arg(
+        long,
+        visible_alias = "data_dir",
+        value_name = "DIR",
+        default_value = "datasets"
+    )]
     pub data_dir: PathBuf,
 
     /// Target rows of each class whose label is used, drawn anew for every partition
     /// [default: 3; or the rows that have a label, where the target file has rows without; or its
     /// first part, where it has several]
-    #[arg(long, visible_alias = "labelled_per_class", value_name = "N", conflicts_with = "split")]
+    #[arg(
+        long,
+        visible_alias = "labelled_per_class",
+        value_name = "N",
+        conflicts_with = "split"
+    )]
     pub labelled_per_class: Option<usize>,
 
     /// Rows of source, labelled and unlabelled target: JSON {"source":[…],"labelled":[…],
@@ -103,7 +113,13 @@ pub(super) struct TrainArgs {
     pub layer: LayerName,
 
     /// Dimension of the common representation
-    #[arg(long = "d_common", visible_alias = "d-common", value_name = "D", default_value_t = 256, help_heading = "Model")]
+    #[arg(
+        long = "d_common",
+        visible_alias = "d-common",
+        value_name = "D",
+        default_value_t = 256,
+        help_heading = "Model"
+    )]
     pub d_common: usize,
 
     /// Share of the soft correlation in the labelled target's loss, from 0 to 1
@@ -154,7 +170,12 @@ pub(super) struct TrainArgs {
     pub no_graph: bool,
 
     /// Folder for the trained parameters, a .safetensors per partition
-    #[arg(long = "checkpoint_path", visible_alias = "checkpoint-path", value_name = "DIR", help_heading = "Output")]
+    #[arg(
+        long = "checkpoint_path",
+        visible_alias = "checkpoint-path",
+        value_name = "DIR",
+        help_heading = "Output"
+    )]
     pub checkpoint_path: Option<PathBuf>,
 
     /// File for losses and accuracies, a JSON line per epoch and partition
@@ -232,7 +253,11 @@ impl TrainArgs {
     pub fn keys(&self) -> [Keys; 2] {
         let keys = |features: &Vec<String>, labels: &Vec<String>| {
             let or = |own: &Vec<String>, both: &Vec<String>| {
-                if own.is_empty() { both.clone() } else { own.clone() }
+                if own.is_empty() {
+                    both.clone()
+                } else {
+                    own.clone()
+                }
             };
             Keys {
                 features: or(features, &self.features_key),
@@ -271,7 +296,9 @@ impl TrainArgs {
             TaskNames::Named(_) => 3000,
         };
         if self.labelled_per_class == Some(0) {
-            return Err(usage("--labelled-per-class 0: the target needs labelled rows; give 1 or more"));
+            return Err(usage(
+                "--labelled-per-class 0: the target needs labelled rows; give 1 or more",
+            ));
         }
         Ok(Options {
             objective: self.objective()?,
@@ -298,7 +325,9 @@ impl TrainArgs {
         let alignment = match (self.alignment, self.margin) {
             (AlignmentName::Pairwise, None) => Alignment::Pairwise(prototypes),
             (AlignmentName::Pairwise, Some(_)) => {
-                return Err(usage("--margin belongs to --alignment margin; give both or neither"));
+                return Err(usage(
+                    "--margin belongs to --alignment margin; give both or neither",
+                ));
             }
             (AlignmentName::Margin, margin) => {
                 let margin = margin.unwrap_or(0.3);
@@ -317,9 +346,12 @@ impl TrainArgs {
             alpha: within("--alpha", self.alpha, "between 0 and 1", share)?,
             beta: within("--beta", self.beta, "0 or more", |x| x >= 0.0)?,
             gamma: within("--gamma", self.gamma, "0 or more", |x| x >= 0.0)?,
-            temperature: within("--temperature", self.temperature, "a positive number", |x| {
-                x > 0.0
-            })?,
+            temperature: within(
+                "--temperature",
+                self.temperature,
+                "a positive number",
+                |x| x > 0.0,
+            )?,
             refinement,
             alignment,
         })

@@ -40,21 +40,29 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
 
     let task = read_task(args)?;
+    memory::check(&task, partitions, &options)?;
     let splits = splits(args, &task, partitions)?;
     describe(&text, &task, &splits);
     let problem = Problem::new(&task, &splits);
-    memory::check(&problem, &options)?;
-    let dimensions = options.dimensions(&problem);
+    let dimensions = problem.dimensions(&options);
     let initial: Vec<Parameters> = match &args.init {
         Some(file) => vec![parameters::load(file, &dimensions)?; partitions],
         None => (0..partitions)
             .map(|p| initial_parameters(&dimensions, args.seed, p))
             .collect(),
     };
-    let mut metrics = args.metrics.as_deref().map(AtomicFile::create).transpose()?;
+    let mut metrics = args
+        .metrics
+        .as_deref()
+        .map(AtomicFile::create)
+        .transpose()?;
     if let Some(folder) = &args.checkpoint_path {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| Error::file(folder, format!("cannot be made: {e}; see --checkpoint_path")))?;
+        std::fs::create_dir_all(folder).map_err(|e| {
+            Error::file(
+                folder,
+                format!("cannot be made: {e}; see --checkpoint_path"),
+            )
+        })?;
     }
 
     let device = chosen.device.to_string();
@@ -143,15 +151,31 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) {
         let size = format!("{} × {}", domain.features.rows, domain.features.cols);
         table.add_row([role, &domain.name, &size, &rows]);
     };
-    domain("source", &task.source, format!("{} in use", split.source.len()));
-    let rows = format!("{} labelled, {} to label", split.labelled.len(), split.unlabelled.len());
+    domain(
+        "source",
+        &task.source,
+        format!("{} in use", split.source.len()),
+    );
+    let rows = format!(
+        "{} labelled, {} to label",
+        split.labelled.len(),
+        split.unlabelled.len()
+    );
     domain("target", &task.target, rows);
-    text.line(table);
+    text.line(table.trim_fmt());
     let classes: Vec<String> = task.classes.iter().map(|c| c.to_string()).collect();
-    text.line(format_args!("{} classes: {}", classes.len(), abridged(&classes)));
+    text.line(format_args!(
+        "{} classes: {}",
+        classes.len(),
+        abridged(&classes)
+    ));
     let domains = [&task.source, &task.target];
     let notes = domains.map(|d| d.notes.iter().map(|note| format!("{}: {note}", d.name)));
-    for note in notes.into_iter().flatten().chain(task.notes.iter().cloned()) {
+    for note in notes
+        .into_iter()
+        .flatten()
+        .chain(task.notes.iter().cloned())
+    {
         text.line(format_args!("note: {note}"));
     }
 }
@@ -171,7 +195,7 @@ fn counted(n: usize, what: &str) -> String {
 
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table
 }
 
@@ -263,7 +287,7 @@ impl Summary {
         for column in table.column_iter_mut() {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        text.line(table);
+        text.line(table.trim_fmt());
         match (self.mean_last, self.std_last) {
             (Some(mean), Some(std)) => {
                 let partitions = counted(self.partitions.len(), "partition");
@@ -276,9 +300,8 @@ impl Summary {
                     percent(self.mean_best)
                 ));
             }
-            _ => text.line(
-                "accuracy on the unlabelled target: unknown, its rows have no ground truth",
-            ),
+            _ => text
+                .line("accuracy on the unlabelled target: unknown, its rows have no ground truth"),
         }
         match checkpoint {
             Some(folder) => text.line(format_args!("parameters: {}", folder.display())),

@@ -30,6 +30,19 @@ impl Matrix {
         }
     }
 
+    /// Rows and columns exchanged.
+    pub fn transposed(&self) -> Matrix {
+        let mut values = Vec::with_capacity(self.values.len());
+        for j in 0..self.cols {
+            values.extend((0..self.rows).map(|i| self.values[i * self.cols + j]));
+        }
+        Matrix {
+            rows: self.cols,
+            cols: self.rows,
+            values,
+        }
+    }
+
     /// The rows `rows`, in that order.
     pub fn select_rows(&self, rows: &[usize]) -> Matrix {
         let values = rows.iter().flat_map(|&i| self.row(i)).copied().collect();

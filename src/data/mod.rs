@@ -1,9 +1,42 @@
 //! Data in: domains from files, one class list for both, which rows are labelled.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `find` | a name or path to a file |
+//! | `domain` | a file to a [`Domain`]: format by extension, parts joined, rows scaled |
+//! | `keys` | what the user may say about where features and labels are |
+//! | `named` | features and labels out of a file of named arrays |
+//! | `arrays` | what such a file is: a list of arrays, read on demand |
+//! | `mat`, `npy`, `npz`, `csv` | the formats |
+//! | `label` | labels from numbers and text |
+//! | `task` | two domains and their classes |
+//! | `labelling`, `split`, `split_file` | which rows are labelled |
+//! | `digits` | the data set inside the program |
 
+mod arrays;
+mod csv;
+mod digits;
+mod domain;
+mod find;
+mod keys;
+mod label;
+mod labelling;
+mod mat;
 mod matrix;
+mod named;
+mod npy;
+mod npz;
 mod split;
+mod split_file;
 mod task;
 
+pub use digits::digits;
+pub use domain::{Domain, read_domain};
+pub use find::find;
+pub use keys::{Keys, LabelColumn};
+pub use label::Label;
+pub use labelling::Labelling;
 pub use matrix::Matrix;
 pub use split::Split;
-pub use task::{Domain, Label, Task};
+pub use split_file::read_split;
+pub use task::Task;

@@ -5,6 +5,7 @@
 //! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
 //! that looks at the test labels.
 
+pub mod memory;
 mod problem;
 mod session;
 
@@ -41,13 +42,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Sizes of the model for `problem`.
-    pub fn dimensions(&self, problem: &Problem) -> Dimensions {
+    /// Sizes of the model for domains of these dimensions.
+    pub fn dimensions(&self, source: usize, target: usize, classes: usize) -> Dimensions {
         Dimensions {
-            source: problem.source.cols,
-            target: problem.target.cols,
+            source,
+            target,
             common: self.common,
-            classes: problem.classes,
+            classes,
             layers: self.layers,
         }
     }

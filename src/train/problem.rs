@@ -1,6 +1,8 @@
 //! A task and its splits as the arrays that a step works on.
 
+use super::Options;
 use crate::data::{Matrix, Split, Task};
+use crate::model::Dimensions;
 
 /// Labels of one partition, one per row of the problem's matrices; −1 where a row has no part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,11 @@ impl Problem {
             source: task.source.features.select_rows(&source),
             target: task.target.features.select_rows(&target),
         }
+    }
+
+    /// Sizes of the model that `options` make for it.
+    pub fn dimensions(&self, options: &Options) -> Dimensions {
+        options.dimensions(self.source.cols, self.target.cols, self.classes)
     }
 }
 

@@ -40,7 +40,7 @@ impl<T: Real> Session<T> {
     ) -> Result<Session<T>> {
         let mut graph = Graph::new(problem.partitions.len());
         let g = &mut graph;
-        let model = Model::record(g, options.dimensions(problem), initial);
+        let model = Model::record(g, problem.dimensions(options), initial);
         let inputs = record_inputs(g, problem);
         let schedule = schedule(g, options.epochs);
         let terms = options.objective.record(g, &model, &inputs, &schedule);

@@ -213,7 +213,7 @@ pub fn follow(
         Refinement::Agreement(Similarity::Euclidean) => 1e-7,
         _ => 1e-9,
     };
-    let shapes = options.dimensions(&problem).parameters();
+    let shapes = problem.dimensions(&options).parameters();
     let parameters = |of: &HashMap<String, Tensor>| -> Parameters {
         let names = shapes.iter().map(|s| torch_name(&s.name));
         names.map(|name| of[&name].values()).collect()

@@ -456,68 +456,72 @@ impl<T: Real> Case<T> {
     /// and the gradients of all parameters: after a forward and a backward pass, after one more,
     /// and after two steps.
     ///
-    /// # Panics
+    /// # Errors
     /// They differ, or the device fails.
-    pub fn compare(&self, load: &Load<T>) {
+    pub fn compare(&self, load: &Load<T>) -> std::result::Result<(), String> {
+        type Replay<T> = fn(&mut dyn Device<T>) -> Result<()>;
+        let replays: [(&str, Replay<T>); 4] = [
+            ("forward", |d| d.forward()),
+            ("backward", |d| d.backward()),
+            ("again", |d| d.forward().and_then(|()| d.backward())),
+            ("two steps", |d| d.steps(2)),
+        ];
         for (partitions, times) in [(1, 1), (3, 2)] {
-            let what = format!("{}, {} partitions, {times} times", self.name, partitions);
             let mut cpu = Cpu::load(self.graph(partitions, times));
-            let device = load(self.graph(partitions, times));
-            let mut device = device.unwrap_or_else(|e| panic!("{what}: {e}"));
-            let mut run = |replay: fn(&mut dyn Device<T>) -> Result<()>, when: &str| {
-                let what = format!("{what}, {when}");
-                replay(&mut cpu).unwrap();
-                replay(&mut *device).unwrap_or_else(|e| panic!("{what}: {e}"));
-                compare(&what, &cpu, &*device);
-            };
-            run(|d| d.forward(), "forward");
-            run(|d| d.backward(), "backward");
-            run(|d| d.forward().and_then(|()| d.backward()), "again");
-            run(|d| d.steps(2), "two steps");
+            let mut device = load(self.graph(partitions, times)).map_err(|e| e.to_string())?;
+            for (when, replay) in replays {
+                replay(&mut cpu).expect("the CPU does not fail");
+                let run = replay(&mut *device).map_err(|e| e.to_string());
+                run.and_then(|()| compare(&cpu, &*device)).map_err(|e| {
+                    let name = &self.name;
+                    format!("{name}, {partitions} partitions, {times} times, {when}: {e}")
+                })?;
+            }
         }
+        Ok(())
     }
 }
 
-fn compare<T: Real>(what: &str, cpu: &dyn Device<T>, device: &dyn Device<T>) {
+fn compare<T: Real>(
+    cpu: &dyn Device<T>,
+    device: &dyn Device<T>,
+) -> std::result::Result<(), String> {
     let graph = cpu.graph();
     for labels in graph.all_labels() {
         let (expected, found) = (cpu.read_labels(labels), device.read_labels(labels));
-        assert_eq!(found.unwrap(), expected.unwrap(), "{what}: labels");
+        let (expected, found) = (expected.unwrap(), found.unwrap());
+        if expected != found {
+            return Err(format!("labels {found:?}, on the CPU {expected:?}"));
+        }
     }
     for var in graph.vars() {
-        let name = graph.name(var);
-        let (expected, found) = (cpu.read(var), device.read(var));
-        near(
-            &format!("{what}: {name}"),
-            &expected.unwrap(),
-            &found.unwrap(),
-        );
+        let (expected, found) = (cpu.read(var).unwrap(), device.read(var).unwrap());
+        near(&expected, &found).map_err(|e| format!("{}: {e}", graph.name(var)))?;
     }
     for var in graph.trained() {
+        let (expected, found) = (cpu.read_grad(var).unwrap(), device.read_grad(var).unwrap());
         let name = graph.name(var);
-        let (expected, found) = (cpu.read_grad(var), device.read_grad(var));
-        near(
-            &format!("{what}: gradient of {name}"),
-            &expected.unwrap(),
-            &found.unwrap(),
-        );
+        near(&expected, &found).map_err(|e| format!("gradient of {name}: {e}"))?;
     }
+    Ok(())
 }
 
 /// Compares entry by entry, relative to the largest of all.
-fn near<T: Real>(what: &str, expected: &[T], found: &[T]) {
+fn near<T: Real>(expected: &[T], found: &[T]) -> std::result::Result<(), String> {
     let tolerance = T::epsilon().wide() * 256.0;
-    assert_eq!(expected.len(), found.len(), "{what}: entries");
-    let finite = expected
-        .iter()
-        .map(|x| x.wide().abs())
-        .filter(|x| x.is_finite());
-    let largest = finite.fold(0.0, f64::max);
-    for (i, (&expected, &found)) in expected.iter().zip(found).enumerate() {
-        let error = (expected - found).wide().abs();
-        assert!(
-            expected == found || error <= tolerance * largest,
-            "{what}: entry {i} is {found:?}, on the CPU {expected:?} (largest {largest:e})"
-        );
+    let (entries, on_cpu) = (found.len(), expected.len());
+    if entries != on_cpu {
+        return Err(format!("{entries} entries, on the CPU {on_cpu}"));
     }
+    let finite = expected.iter().map(|x| x.wide().abs());
+    let largest = finite.filter(|x| x.is_finite()).fold(0.0, f64::max);
+    for (i, (&expected, &found)) in expected.iter().zip(found).enumerate() {
+        let near = (expected - found).wide().abs() <= tolerance * largest;
+        if expected != found && !near {
+            return Err(format!(
+                "entry {i} is {found:?}, on the CPU {expected:?} (largest {largest:e})"
+            ));
+        }
+    }
+    Ok(())
 }

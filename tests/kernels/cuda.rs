@@ -9,7 +9,7 @@ use std::io::Write;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
-use ssan::data::Matrix;
+use ssan::data::{self, Matrix, Task};
 use ssan::device::{Choice, Cuda, Device, Request, available, choose};
 use ssan::graph::Graph;
 use ssan::model::{Layers, initial_parameters};
@@ -148,12 +148,20 @@ fn problem(partitions: usize) -> Problem {
     }
 }
 
+/// The bundled digits.
+fn digits(partitions: usize) -> Problem {
+    let (source, target) = data::digits().expect("bundled");
+    let task = Task::new(source, target).expect("a task");
+    let splits = task.splits(&task.default_labelling(3), partitions, 2020);
+    Problem::new(&task, &splits.expect("splits"))
+}
+
 fn session<T: Real>(
     problem: &Problem,
     load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
 ) -> Session<T> {
     let options = options(1000);
-    let dimensions = options.dimensions(problem);
+    let dimensions = problem.dimensions(&options);
     let partitions = 0..problem.partitions.len();
     let initial: Vec<_> = partitions
         .map(|p| initial_parameters(&dimensions, 2020, p))
@@ -230,9 +238,9 @@ fn training_agrees_with_the_cpu() {
         return;
     }
     const EPOCHS: usize = 300;
-    let problem = problem(2);
+    let problem = digits(2);
     let options = options(EPOCHS);
-    let dimensions = options.dimensions(&problem);
+    let dimensions = problem.dimensions(&options);
     let initial: Vec<_> = (0..2)
         .map(|p| initial_parameters(&dimensions, 2020, p))
         .collect();

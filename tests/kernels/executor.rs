@@ -222,13 +222,19 @@ pub struct HostKernels<T: Real> {
 }
 
 impl<T: Real> HostKernels<T> {
-    /// Loads a recorded step.
-    pub fn load(mut graph: Graph<T>, mode: Mode) -> HostKernels<T> {
+    /// Loads a recorded step for the project's kernels.
+    pub fn load(graph: Graph<T>, mode: Mode) -> HostKernels<T> {
+        HostKernels::with(Kernels::project::<T>(mode), graph)
+    }
+
+    /// Loads a recorded step for other kernels of the same names, in the type `T`.
+    pub fn with(kernels: &'static Kernels, mut graph: Graph<T>) -> HostKernels<T> {
+        assert_eq!(kernels.double, T::C_NAME == "double", "the kernels' type");
         let launches = Launches::of(&graph);
         let layout = Layout::of(&graph);
         let (values, grads, labels) = layout.arenas(&mut graph);
         HostKernels {
-            kernels: Kernels::project::<T>(mode),
+            kernels,
             graph,
             launches,
             layout,

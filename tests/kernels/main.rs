@@ -13,7 +13,7 @@
 //! | [`ops`] | the cases on the host |
 //! | [`cuda`] | the cases and traces on a card, and what only a card shows |
 //! | [`traces`] | the released code's traces through the kernels, in double |
-//! | [`planted`] | kernels with one bug each, which the checker must report |
+//! | [`planted`] | bugs that the checker must report: one per kernel of `planted.cu`, and each barrier taken out of the project's kernels |
 //! | `host/host.h` | the part of CUDA C++ that the kernels use |
 //! | `host/runtime.cc` | blocks, fibers, barriers, shuffles, asynchronous copies |
 //! | `host/checker.cc` | what is known of every 4 bytes, and what is wrong with an access |

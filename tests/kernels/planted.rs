@@ -2,10 +2,12 @@
 
 use std::sync::OnceLock;
 
-use ssan::device::kernels::Source;
+use ssan::device::Device;
+use ssan::device::kernels::{SOURCES, Source};
 
 use crate::build::Mode;
-use crate::executor::{Kernels, Memory, Value};
+use crate::cases::cases;
+use crate::executor::{HostKernels, Kernels, Memory, Value};
 
 const SOURCE: Source = Source {
     name: "planted",
@@ -152,4 +154,35 @@ fn launches_that_the_kernel_does_not_declare_are_reported() {
     );
     let report = launch("absent", 64, &[]);
     assert!(report.contains("no kernel named absent"), "{report}");
+}
+
+/// Every barrier of the project's kernel files is there for a reason that a case shows.
+#[test]
+fn a_barrier_removed_from_any_kernel_is_reported() {
+    const BARRIER: &str = "__syncthreads();";
+    for (file, source) in SOURCES.iter().enumerate() {
+        for (at, _) in source.text.match_indices(BARRIER) {
+            let (before, after) = source.text.split_at(at);
+            let line = before.lines().count();
+            let text = format!("{before};{}", &after[BARRIER.len()..]);
+            let mut sources = SOURCES.to_vec();
+            sources[file].text = text.leak();
+            let kernels: &Kernels =
+                Box::leak(Box::new(Kernels::build(&sources, "float", Mode::Checked)));
+            let load = |graph| {
+                let device = HostKernels::with(kernels, graph);
+                Ok(Box::new(device) as Box<dyn Device<f32>>)
+            };
+            let cases = cases::<f32>().into_iter();
+            let mut cases = cases.filter(|case| case.name.contains(source.name));
+            let report = cases.find_map(|case| case.compare(&load).err());
+            let name = source.name;
+            let report = report.unwrap_or_else(|| {
+                panic!("{name}.cu works without the barrier at line {line}");
+            });
+            println!("{name}.cu without line {line}: {report}");
+            let expected = ["race: ", "unwritten shared memory"];
+            assert!(expected.iter().any(|e| report.contains(e)), "{report}");
+        }
+    }
 }

@@ -1,0 +1,137 @@
+//! Comma-separated values: a sample per line, one column with the label.
+
+use csv::{ReaderBuilder, StringRecord};
+
+use super::arrays::{Cause, affordable, one_line};
+use super::domain::Part;
+use super::{Label, LabelColumn, Matrix};
+
+/// A first line of column numbers could be data; with this many it is not.
+const NUMBERED: usize = 4;
+
+/// Reads the bytes of a file.
+pub(super) fn read(
+    name: &str,
+    bytes: &[u8],
+    label: &LabelColumn,
+    notes: &mut Vec<String>,
+) -> Cause<Part> {
+    // A cell takes two bytes at least, and becomes eight.
+    affordable(bytes.len() as u64, 4)?;
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut builder = ReaderBuilder::new();
+    let mut reader = builder.has_headers(false).flexible(true).from_reader(bytes);
+    let mut lines = reader
+        .records()
+        .map(|line| line.map_err(|e| one_line(&e.to_string())));
+    let first = lines
+        .next()
+        .ok_or("is empty: a sample per line is needed")??;
+    let (width, column) = (first.len(), label_column(&first, label)?);
+    if column.is_some() && width == 1 {
+        return Err("has a single column and takes it for the labels: pass --label-column none if it is a feature".to_string());
+    }
+    let header = is_header(&first, column);
+    if !header && matches!(label, LabelColumn::Named(_)) {
+        return Err(format!(
+            "has no header, so no label column called {label}: pass first, last or none"
+        ));
+    }
+    if header && cells(&first, column).any(|(_, cell)| number(cell).is_some()) {
+        notes.push("the first line was taken for a header".to_string());
+    }
+    let mut features = Matrix {
+        rows: 0,
+        cols: width - usize::from(column.is_some()),
+        values: Vec::new(),
+    };
+    let mut labels = Vec::new();
+    let data = (!header).then_some(Ok(first)).into_iter().chain(lines);
+    for line in data {
+        let line = line?;
+        let at = line.position().map_or(0, |p| p.line());
+        if line.len() != width {
+            return Err(format!(
+                "line {at} has {} cells, the first line {width}",
+                line.len()
+            ));
+        }
+        for (i, cell) in cells(&line, column) {
+            match number(cell) {
+                Some(value) if value.is_finite() => features.values.push(value),
+                _ => return Err(format!("line {at}, column {}: {}", i + 1, refusal(cell))),
+            }
+        }
+        let here = column.map_or(Ok(None), |column| Label::from_text(&line[column]));
+        labels.push(here.map_err(|cause| {
+            format!("line {at}: {cause}; choose the label column with --label-column first, last, none or its name")
+        })?);
+        features.rows += 1;
+    }
+    match features.rows {
+        0 => Err("has a header and no samples".to_string()),
+        _ => Ok(Part {
+            name: name.to_string(),
+            features,
+            labels,
+        }),
+    }
+}
+
+/// Which column holds the labels.
+fn label_column(first: &StringRecord, label: &LabelColumn) -> Cause<Option<usize>> {
+    let LabelColumn::Named(name) = label else {
+        return Ok(match label {
+            LabelColumn::First => Some(0),
+            LabelColumn::Absent => None,
+            _ => Some(first.len() - 1),
+        });
+    };
+    let mut cells = first.iter().map(str::trim);
+    let exact = cells.clone().position(|cell| cell == name);
+    let found = exact.or_else(|| cells.position(|cell| cell.eq_ignore_ascii_case(name)));
+    found.map(Some).ok_or_else(|| {
+        let mut shown: Vec<String> = first.iter().take(30).map(one_line).collect();
+        if first.len() > shown.len() {
+            shown.push("…".to_string());
+        }
+        format!(
+            "has no column called {}; its first line is {}",
+            one_line(name),
+            shown.join(", ")
+        )
+    })
+}
+
+/// Whether the first line names columns: something in it that is no number, or their own numbers.
+fn is_header(first: &StringRecord, label: Option<usize>) -> bool {
+    let words = cells(first, label).any(|(_, cell)| !cell.is_empty() && number(cell).is_none());
+    let counts_from = |start: usize| {
+        let mut cells = cells(first, label).enumerate();
+        cells.all(|(i, (_, cell))| cell.parse() == Ok(start + i))
+    };
+    let features = first.len() - usize::from(label.is_some());
+    words || features >= NUMBERED && (counts_from(0) || counts_from(1))
+}
+
+/// Cells of features, with their columns.
+fn cells(line: &StringRecord, label: Option<usize>) -> impl Iterator<Item = (usize, &str)> {
+    let cells = line.iter().map(str::trim).enumerate();
+    cells.filter(move |&(i, _)| Some(i) != label)
+}
+
+fn number(cell: &str) -> Option<f64> {
+    cell.parse().ok()
+}
+
+/// What is wrong with a cell of a feature.
+fn refusal(cell: &str) -> String {
+    match (cell, number(cell)) {
+        ("", _) => "the cell is empty; every feature needs a number".to_string(),
+        (_, Some(value)) => format!("{value} is not finite; every feature must be"),
+        _ => {
+            let shown: String = one_line(cell).chars().take(40).collect();
+            format!("`{shown}` is no number; --label-column chooses the label column")
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! A domain out of a file.
+
+use std::path::Path;
+
+use super::arrays::{Cause, affordable, one_line};
+use super::mat::Mat;
+use super::npy::Single;
+use super::npz::Npz;
+use super::{Keys, Label, LabelColumn, Matrix, csv, named};
+use crate::error::{Error, Result};
+
+/// One domain: features, and labels where they are known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Domain {
+    /// Name to show, from the file's.
+    pub name: String,
+    /// Samples, rows of unit length or zero.
+    pub features: Matrix,
+    /// One per sample.
+    pub labels: Vec<Option<Label>>,
+    /// Rows of each part that the file was read in; their sum is the number of samples.
+    pub parts: Vec<usize>,
+    /// What the user should know about how the file was read.
+    pub notes: Vec<String>,
+}
+
+/// What a file, or one of several arrays in it, holds: features as they stand, a label per row.
+pub(super) struct Part {
+    pub name: String,
+    pub features: Matrix,
+    pub labels: Vec<Option<Label>>,
+}
+
+/// File formats, known by their extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Mat,
+    Npz,
+    Npy,
+    Csv,
+}
+
+impl Format {
+    /// Extensions in the order in which a name is looked up.
+    pub(super) const ALL: [(&'static str, Format); 4] = [
+        ("mat", Format::Mat),
+        ("npz", Format::Npz),
+        ("npy", Format::Npy),
+        ("csv", Format::Csv),
+    ];
+
+    pub(super) fn of(path: &Path) -> Option<Format> {
+        let extension = path.extension()?.to_str()?;
+        let known = |(name, _): &&(&str, Format)| extension.eq_ignore_ascii_case(name);
+        Format::ALL.iter().find(known).map(|&(_, format)| format)
+    }
+}
+
+/// Reads the domain in a `.mat`, `.npz`, `.npy` or `.csv` file; its rows come out L2-normalised.
+///
+/// # Errors
+/// The file is missing, damaged, of another kind, or holds no features as `keys` describe them.
+pub fn read_domain(path: &Path, keys: &Keys) -> Result<Domain> {
+    let format = Format::of(path).ok_or_else(|| {
+        Error::file(
+            path,
+            "has an unknown extension: .mat, .npz, .npy or .csv is needed",
+        )
+    })?;
+    let bytes = read_file(path)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    parse(&name, format, &bytes, keys).map_err(|cause| Error::file(path, cause))
+}
+
+/// All bytes of a file.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let unreadable = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
+    let data = std::fs::metadata(path).map_err(unreadable)?;
+    if !data.is_file() {
+        return Err(Error::file(path, "is no regular file: name a data file"));
+    }
+    affordable(data.len(), 1).map_err(|cause| Error::file(path, cause))?;
+    std::fs::read(path).map_err(unreadable)
+}
+
+/// The domain in the bytes of a file.
+pub(super) fn parse(name: &str, format: Format, bytes: &[u8], keys: &Keys) -> Cause<Domain> {
+    let mut notes = Vec::new();
+    let parts = match format {
+        Format::Mat => named::parts(&mut Mat::open(bytes)?, keys, &mut notes)?,
+        Format::Npz => named::parts(&mut Npz::open(bytes)?, keys, &mut notes)?,
+        Format::Npy => {
+            let mut only = Keys::default();
+            only.features.push(name.to_string());
+            named::parts(&mut Single::open(bytes, name)?, &only, &mut Vec::new())?
+        }
+        Format::Csv => vec![csv::read(name, bytes, &keys.label_column, &mut notes)?],
+    };
+    let keyed = !keys.features.is_empty() || !keys.labels.is_empty();
+    if keyed && matches!(format, Format::Npy | Format::Csv) {
+        notes.push("keys of features and labels play no part in this format".to_string());
+    }
+    if format == Format::Npy {
+        notes.push("a .npy file has no labels; .npz or .csv can hold them".to_string());
+    }
+    if format != Format::Csv && keys.label_column != LabelColumn::default() {
+        notes.push("the label column plays no part in this format".to_string());
+    }
+    join(name, parts, notes)
+}
+
+/// Parts one below the other, checked and scaled.
+fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
+    let mut domain = Domain {
+        name: one_line(name),
+        features: Matrix {
+            rows: 0,
+            cols: parts[0].features.cols,
+            values: Vec::new(),
+        },
+        labels: Vec::new(),
+        parts: Vec::new(),
+        notes,
+    };
+    let (first, cols) = (one_line(&parts[0].name), parts[0].features.cols);
+    for part in parts {
+        let (here, features) = (one_line(&part.name), part.features);
+        if features.cols != cols {
+            return Err(format!(
+                "parts differ in dimension: {first} has {cols} features, {here} has {}",
+                features.cols
+            ));
+        }
+        if let Some(at) = features.values.iter().position(|x| !x.is_finite()) {
+            return Err(format!(
+                "{here}: row {}, column {} (counted from 1, a sample per row) is {}; every feature must be finite",
+                at / cols + 1,
+                at % cols + 1,
+                features.values[at]
+            ));
+        }
+        domain.parts.push(features.rows);
+        domain.features.rows += features.rows;
+        domain.labels.extend(part.labels);
+        match domain.features.values.is_empty() {
+            true => domain.features.values = features.values,
+            false => domain.features.values.extend(features.values),
+        }
+    }
+    domain.features.normalise_rows();
+    let zero = |row: &[f64]| row.iter().all(|&x| x == 0.0);
+    let count = domain
+        .features
+        .values
+        .chunks_exact(cols)
+        .filter(|row| zero(row))
+        .count();
+    if count > 0 {
+        domain
+            .notes
+            .push(format!("all-zero rows that stay zero: {count}"));
+    }
+    match domain.labels.iter().filter(|label| label.is_none()).count() {
+        0 => {}
+        n if n == domain.labels.len() => domain.notes.push("no row has a label".to_string()),
+        n => domain
+            .notes
+            .push(format!("rows without a label (empty, NaN or -1): {n}")),
+    }
+    Ok(domain)
+}

@@ -1,0 +1,69 @@
+//! Labels from the numbers and words that files hold.
+
+use std::fmt;
+
+use super::arrays::{Cause, one_line};
+
+/// A class as a file names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Label {
+    /// An integer.
+    Integer(i64),
+    /// Anything else.
+    Text(String),
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Label::Integer(value) => value.fmt(f),
+            Label::Text(text) => f.write_str(&one_line(text)),
+        }
+    }
+}
+
+impl Label {
+    /// The same label as text, to compare with text.
+    pub(super) fn into_text(self) -> Label {
+        match self {
+            Label::Integer(value) => Label::Text(value.to_string()),
+            text => text,
+        }
+    }
+
+    /// The label that a number stands for; NaN and −1 stand for none.
+    pub(super) fn from_number(value: f64) -> Cause<Option<Label>> {
+        // Beyond 2⁵³ an f64 no longer tells neighbouring integers apart.
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        if value.is_nan() || value == -1.0 {
+            Ok(None)
+        } else if value.fract() != 0.0 || value.abs() >= EXACT {
+            Err(format!(
+                "{value} is no label: numeric labels are integers below 2^53, -1 or NaN where unknown"
+            ))
+        } else {
+            Ok(Some(Label::Integer(value as i64)))
+        }
+    }
+
+    /// The label that a word stands for: an integer where it is one; empty, `NaN` and −1 stand for
+    /// none.
+    pub(super) fn from_text(text: &str) -> Cause<Option<Label>> {
+        let text = text.trim();
+        match text.parse::<f64>() {
+            _ if text.is_empty() => Ok(None),
+            Ok(value) if value.is_finite() || value.is_nan() => Label::from_number(value),
+            _ => Ok(Some(Label::Text(text.to_string()))),
+        }
+    }
+}
+
+/// Up to ten labels as a list to read.
+pub(super) fn list<'a>(labels: impl ExactSizeIterator<Item = &'a Label>) -> String {
+    let more = labels.len().saturating_sub(10);
+    let shown: Vec<String> = labels.take(10).map(Label::to_string).collect();
+    match more {
+        0 => shown.join(", "),
+        _ => format!("{} and {more} more", shown.join(", ")),
+    }
+}

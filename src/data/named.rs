@@ -1,0 +1,165 @@
+//! Features and labels out of a file of named arrays.
+
+use super::arrays::{Arrays, Cause, Values, list, locate, one_line};
+use super::domain::Part;
+use super::{Keys, Label, Matrix};
+
+const FEATURES: [&str; 6] = ["features", "fts", "feas", "fea", "data", "X"];
+const LABELS: [&str; 5] = ["labels", "label", "Y", "y", "gnd"];
+
+/// The parts that `keys` name, or the one part under the usual names.
+pub(super) fn parts(
+    file: &mut dyn Arrays,
+    keys: &Keys,
+    notes: &mut Vec<String>,
+) -> Cause<Vec<Part>> {
+    let (features, labels) = select(file, keys, notes)?;
+    let mut labels = labels.into_iter();
+    let mut parts = Vec::new();
+    for features in features {
+        parts.push(part(file, features, labels.next(), notes)?);
+    }
+    Ok(parts)
+}
+
+/// Places of the feature matrices and of their labels.
+fn select(
+    file: &dyn Arrays,
+    keys: &Keys,
+    notes: &mut Vec<String>,
+) -> Cause<(Vec<usize>, Vec<usize>)> {
+    let entries = file.entries();
+    let usual = |names: &[&str], what: &str, notes: &mut Vec<String>| {
+        let found = locate(entries, names)?;
+        let name = &entries[found].name;
+        let usual = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
+        let candidates = entries.iter().filter(|e| usual(&e.name)).count();
+        if candidates > 1 || !names.contains(&name.as_str()) {
+            notes.push(format!("{what} are read from `{}`", one_line(name)));
+        }
+        Some(found)
+    };
+    let named = |names: &[String], option: &str| {
+        let find = |name: &String| {
+            locate(entries, &[name]).ok_or_else(|| {
+                let held = list(entries);
+                format!("has no `{}` ({option}); it holds {held}", one_line(name))
+            })
+        };
+        names.iter().map(find).collect::<Cause<Vec<usize>>>()
+    };
+    let features = match &keys.features[..] {
+        [] => vec![usual(&FEATURES, "features", notes).ok_or_else(|| {
+            format!(
+                "has no features under {}; it holds {}: choose with --features-key and --labels-key",
+                FEATURES.join(", "),
+                list(entries)
+            )
+        })?],
+        names => named(names, "--features-key")?,
+    };
+    let labels = match &keys.labels[..] {
+        [] if features.len() > 1 => {
+            return Err(format!(
+                "features come in {} parts: name the labels of each with --labels-key; it holds {}",
+                features.len(),
+                list(entries)
+            ));
+        }
+        [] => usual(&LABELS, "labels", notes).into_iter().collect(),
+        names => named(names, "--labels-key")?,
+    };
+    if labels.len() > features.len() {
+        return Err(format!(
+            "--labels-key names {} arrays, --features-key {}: name one of each per part",
+            labels.len(),
+            features.len()
+        ));
+    }
+    if keys.labels.is_empty() && labels.is_empty() {
+        notes.push(format!(
+            "no labels under {}; the file holds {}: --labels-key chooses",
+            LABELS.join(", "),
+            list(entries)
+        ));
+    }
+    Ok((features, labels))
+}
+
+/// One feature matrix and its labels.
+fn part(
+    file: &mut dyn Arrays,
+    features: usize,
+    labels: Option<usize>,
+    notes: &mut Vec<String>,
+) -> Cause<Part> {
+    let labels = match labels {
+        None => None,
+        Some(entry) => Some((entry, read_labels(file, entry)?)),
+    };
+    let shown = file.entries()[features].to_string();
+    let &[rows, cols] = &file.entries()[features].shape[..] else {
+        return Err(format!(
+            "{shown} is no feature matrix: two dimensions are needed, a sample per row"
+        ));
+    };
+    if rows == 0 || cols == 0 {
+        return Err(format!(
+            "{shown} is empty: samples and features are needed, at least one each"
+        ));
+    }
+    let count = labels.as_ref().map(|(_, labels)| labels.len() as u64);
+    let transpose = match count {
+        Some(n) if n == rows => false,
+        Some(n) if n == cols => true,
+        None => false,
+        Some(n) => {
+            let labels = &file.entries()[labels.map_or(features, |(entry, _)| entry)];
+            return Err(format!(
+                "{shown} and {labels} do not fit: {n} labels for {rows} rows or {cols} columns; choose others with --features-key and --labels-key"
+            ));
+        }
+    };
+    let Values::Numbers(values) = file.read(features)? else {
+        return Err(format!("{shown} holds text: features are numbers"));
+    };
+    let matrix = Matrix {
+        rows: rows as usize,
+        cols: cols as usize,
+        values,
+    };
+    if transpose {
+        notes.push(format!(
+            "features were transposed: {shown} has a sample per column, as its {cols} labels show"
+        ));
+    }
+    let name = &file.entries()[features].name;
+    if labels.is_none() {
+        notes.push(format!("`{}` has no labels", one_line(name)));
+    }
+    let features = if transpose {
+        matrix.transposed()
+    } else {
+        matrix
+    };
+    Ok(Part {
+        name: name.clone(),
+        labels: labels.map_or(vec![None; features.rows], |(_, labels)| labels),
+        features,
+    })
+}
+
+fn read_labels(file: &mut dyn Arrays, entry: usize) -> Cause<Vec<Option<Label>>> {
+    let shown = file.entries()[entry].to_string();
+    let shape = &file.entries()[entry].shape;
+    if shape.is_empty() || shape.len() > 2 || shape.iter().filter(|&&n| n != 1).count() > 1 {
+        return Err(format!(
+            "{shown} are no labels: n×1 or 1×n is needed, one per sample; choose with --labels-key"
+        ));
+    }
+    let labels: Cause<Vec<Option<Label>>> = match file.read(entry)? {
+        Values::Numbers(values) => values.into_iter().map(Label::from_number).collect(),
+        Values::Text(values) => values.iter().map(|text| Label::from_text(text)).collect(),
+    };
+    labels.map_err(|cause| format!("{shown}: {cause}; --labels-key chooses other labels"))
+}

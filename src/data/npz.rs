@@ -1,0 +1,77 @@
+//! NumPy's `.npz`: `.npy` arrays in a zip archive.
+
+use std::io::{Cursor, Read};
+
+use zip::ZipArchive;
+
+use super::arrays::{Arrays, Cause, Entry, Values, affordable};
+use super::npy::{HEAD, Npy};
+
+/// What deflate can expand a byte to, at most.
+const EXPANSION: u64 = 1032;
+
+/// An archive in memory, its arrays listed.
+pub(super) struct Npz<'a> {
+    archive: ZipArchive<Cursor<&'a [u8]>>,
+    entries: Vec<Entry>,
+    /// Place of each entry in the archive.
+    places: Vec<usize>,
+}
+
+impl<'a> Npz<'a> {
+    pub(super) fn open(bytes: &'a [u8]) -> Cause<Npz<'a>> {
+        let archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
+        let mut npz = Npz {
+            archive,
+            entries: Vec::new(),
+            places: Vec::new(),
+        };
+        for place in 0..npz.archive.len() {
+            let mut file = npz.archive.by_index(place).map_err(damaged)?;
+            let name = file.name().to_string();
+            let Some(name) = name.strip_suffix(".npy") else {
+                continue;
+            };
+            let mut head = Vec::new();
+            let limited = file.by_ref().take(HEAD as u64);
+            let read = { limited }.read_to_end(&mut head);
+            let npy = read.map_err(damaged).and_then(|_| Npy::open(&head));
+            let npy = npy.map_err(|e| format!("{}: {e}", super::arrays::one_line(name)))?;
+            npz.entries.push(npy.entry(name));
+            npz.places.push(place);
+        }
+        Ok(npz)
+    }
+}
+
+impl Arrays for Npz<'_> {
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn read(&mut self, entry: usize) -> Cause<Values> {
+        let place = self.places[entry];
+        let mut read = || {
+            let mut file = self.archive.by_index(place).map_err(damaged)?;
+            let mut bytes = Vec::new();
+            let limited = file.by_ref().take(HEAD as u64);
+            { limited }.read_to_end(&mut bytes).map_err(damaged)?;
+            let npy = Npy::open(&bytes)?;
+            let size = npy.size()?;
+            if size > file.compressed_size().saturating_mul(EXPANSION) {
+                return Err("claims more data than it can hold".to_string());
+            }
+            affordable(size, 1)?;
+            let rest = size.saturating_sub(bytes.len() as u64);
+            // One byte more than declared, to reach the checksum at the end.
+            let limited = file.take(rest + 1);
+            { limited }.read_to_end(&mut bytes).map_err(damaged)?;
+            npy.values(&bytes)
+        };
+        read().map_err(|cause| format!("{} {cause}", self.entries[entry]))
+    }
+}
+
+fn damaged(what: impl std::fmt::Display) -> String {
+    format!("is no .npz archive, or is truncated or damaged ({what}): fetch or save it again")
+}

@@ -1,0 +1,76 @@
+//! A published split out of a file.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::arrays::{Arrays, Cause, Values, list, locate, one_line};
+use super::domain::{Format, read_file};
+use super::mat::Mat;
+use super::{Split, Task};
+use crate::error::{Error, Result};
+
+const JSON_NAMES: [&str; 3] = ["source", "labelled", "unlabelled"];
+const MAT_NAMES: [&str; 3] = ["source_index", "target_training_index", "target_test_index"];
+
+/// The file's content; rows are counted from 0.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    source: Option<Vec<usize>>,
+    labelled: Vec<usize>,
+    unlabelled: Vec<usize>,
+}
+
+/// Reads the split in a JSON file `{"source": […], "labelled": […], "unlabelled": […]}`, where
+/// rows count from 0 and `source` may be left out for all labelled source rows, or in a `.mat`
+/// file with `source_index`, `target_training_index` and `target_test_index`, where they count
+/// from 1.
+///
+/// # Errors
+/// The file is missing or damaged, or its rows do not fit `task`.
+pub fn read_split(path: &Path, task: &Task) -> Result<Split> {
+    let bytes = read_file(path)?;
+    let split = match Format::of(path) {
+        Some(Format::Mat) => from_mat(&bytes, task),
+        _ => from_json(&bytes, task),
+    };
+    split.map_err(|cause| Error::file(path, cause))
+}
+
+fn from_json(bytes: &[u8], task: &Task) -> Cause<Split> {
+    let json: Json = serde_json::from_slice(bytes).map_err(|e| {
+        format!(
+            "{}: a split is {{\"source\":[…],\"labelled\":[…],\"unlabelled\":[…]}}, rows counted from 0",
+            one_line(&e.to_string())
+        )
+    })?;
+    let split = Split {
+        source: json.source.unwrap_or_else(|| task.source_rows()),
+        labelled: json.labelled,
+        unlabelled: json.unlabelled,
+    };
+    split.checked(task, JSON_NAMES, 0)
+}
+
+fn from_mat(bytes: &[u8], task: &Task) -> Cause<Split> {
+    let mut file = Mat::open(bytes)?;
+    let mut rows = |name| {
+        let entry = locate(file.entries(), &[name])
+            .ok_or_else(|| format!("has no {name}; it holds {}", list(file.entries())))?;
+        let Values::Numbers(values) = file.read(entry)? else {
+            return Err(format!("{name} holds no numbers"));
+        };
+        let from_one = |&value: &f64| match value {
+            _ if value.fract() == 0.0 && value >= 1.0 => Ok(value as usize - 1),
+            _ => Err(format!("{name} lists row {value}; rows are counted from 1")),
+        };
+        values.iter().map(from_one).collect::<Cause<Vec<usize>>>()
+    };
+    let split = Split {
+        source: rows(MAT_NAMES[0])?,
+        labelled: rows(MAT_NAMES[1])?,
+        unlabelled: rows(MAT_NAMES[2])?,
+    };
+    split.checked(task, MAT_NAMES, 1)
+}

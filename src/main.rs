@@ -1,0 +1,5 @@
+//! The `ssan` command; see [`ssan::cli`].
+
+fn main() -> std::process::ExitCode {
+    ssan::cli::main()
+}
