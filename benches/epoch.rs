@@ -6,19 +6,12 @@
 //!
 //! `benches/peer/ssan_torch.py --synthetic …` is the same in PyTorch. Both evaluate every epoch.
 
-use std::str::FromStr;
+mod common;
 
 use clap::Parser;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use rand_distr::{Distribution, StandardNormal};
-use ssan::data::Matrix;
+use common::{Setup, Sizes};
 use ssan::device::{Request, choose};
-use ssan::model::{Layers, initial_parameters};
-use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity};
-use ssan::optim::Optimizer;
-use ssan::train::{Options, PartitionLabels, Problem, train};
+use ssan::train::train;
 
 /// Milliseconds per epoch on random data.
 #[derive(Parser)]
@@ -29,54 +22,39 @@ struct Args {
     /// Partitions in one step
     #[arg(long, default_value_t = 1)]
     partition: usize,
+    /// Dimensions of the common space
+    #[arg(long = "d_common", default_value_t = 256)]
+    common: usize,
     /// Epochs
     #[arg(long, default_value_t = 60)]
     nepoch: usize,
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: Request,
+    /// Launch the kernels one by one, not as a CUDA graph
+    #[arg(long)]
+    no_graph: bool,
     /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-#[derive(Clone)]
-struct Sizes {
-    source: (usize, usize),
-    target: (usize, usize),
-    classes: usize,
-}
-
-impl FromStr for Sizes {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Sizes, String> {
-        let number = |text: &str| text.parse().map_err(|e| format!("{text}: {e}"));
-        let pair = |text: &str| -> Result<(usize, usize), String> {
-            let (rows, cols) = text.split_once('x').ok_or("rows x columns expected")?;
-            Ok((number(rows)?, number(cols)?))
-        };
-        match text.split(',').collect::<Vec<_>>()[..] {
-            [source, target, classes] => Ok(Sizes {
-                source: pair(source)?,
-                target: pair(target)?,
-                classes: number(classes)?,
-            }),
-            _ => Err("NSxDS,NTxDT,K expected".into()),
-        }
-    }
-}
-
-fn matrix(rng: &mut ChaCha8Rng, (rows, cols): (usize, usize)) -> Matrix {
-    let values = (0..rows * cols)
-        .map(|_| StandardNormal.sample(rng))
-        .collect();
-    let mut matrix = Matrix { rows, cols, values };
-    matrix.normalise_rows();
-    matrix
-}
-
 fn main() -> ssan::Result<()> {
+<<<<<<< HEAD
+    let args = Args::parse();
+    let setup = Setup::new(args.synthetic, args.partition, args.common, args.nepoch);
+    let Setup {
+        problem,
+        options,
+        initial,
+    } = &setup;
+    let chosen = choose(args.device)?;
+    if let Some(note) = &chosen.note {
+        eprintln!("note: {note}");
+    }
+    let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+    let outcome = train::<f32>(problem, options, initial, load, &mut |_| Ok(()))?;
+=======
     let Args {
         synthetic: sizes,
         partition,
@@ -133,6 +111,7 @@ fn main() -> ssan::Result<()> {
     let chosen = choose(device)?;
     let load = |graph| chosen.device.load(graph);
     let outcome = train::<f32>(&problem, &options, &initial, load, &mut |_| Ok(()))?;
+>>>>>>> cuda
     println!(
         "{}: {:.2} ms per epoch and partition",
         chosen.device, outcome.partitions[0].ms_per_epoch

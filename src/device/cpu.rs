@@ -3,9 +3,13 @@
 //! Everything is allocated when the step is loaded; a replay allocates nothing. Sums run in a
 //! fixed order, whatever the number of threads.
 
+use std::time::Instant;
+
 use atomic_refcell::{AtomicRef, AtomicRefCell, AtomicRefMut};
 
 use super::Device;
+use super::launch::Launch;
+use super::profile::{Part, Phase, median};
 use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
@@ -94,13 +98,76 @@ impl<T: Real> Cpu<T> {
         }
     }
 
-    fn run_backward(&self) {
+    /// The gradient of the root is 1.
+    fn seed_gradient(&self) {
         if let Some(root) = self.graph.root {
             self.grad_mut(root).fill(T::one());
         }
+    }
+
+    fn run_backward(&self) {
+        self.seed_gradient();
         for call in &self.graph.backward {
             self.graph.forward[call.op].backward(self, &call.wants);
         }
+    }
+
+    /// Takes `warm_up` and then `repetitions` (at least one) whole steps and times every operation
+    /// of the latter: an operation finds the caches as it finds them in a step.
+    pub fn profile(&mut self, warm_up: usize, repetitions: usize) -> Vec<Part> {
+        let (mut parts, mut times) = (Vec::new(), Vec::new());
+        let mut part = |name, phase, launches: Vec<Launch>| {
+            let seconds = 0.0;
+            parts.push(Part {
+                name,
+                phase,
+                launches,
+                seconds,
+            });
+            times.push(Vec::new());
+        };
+        for op in &self.graph.forward {
+            part(op.name(), Phase::Forward, op.launches());
+        }
+        for call in &self.graph.backward {
+            let op = &self.graph.forward[call.op];
+            part(
+                op.name(),
+                Phase::Backward,
+                op.backward_launches(&call.wants),
+            );
+        }
+        for op in &self.graph.update {
+            part(op.name(), Phase::Update, op.launches());
+        }
+        self.in_pool(|cpu| {
+            let graph = &cpu.graph;
+            for step in 0..warm_up + repetitions.max(1) {
+                let mut times = times.iter_mut();
+                let mut time = |run: &dyn Fn()| {
+                    let start = Instant::now();
+                    run();
+                    let times: &mut Vec<f64> = times.next().expect("one entry per operation");
+                    if step >= warm_up {
+                        times.push(start.elapsed().as_secs_f64());
+                    }
+                };
+                for op in &graph.forward {
+                    time(&|| op.forward(cpu));
+                }
+                cpu.seed_gradient();
+                for call in &graph.backward {
+                    time(&|| graph.forward[call.op].backward(cpu, &call.wants));
+                }
+                for op in &graph.update {
+                    time(&|| op.forward(cpu));
+                }
+            }
+        });
+        for (part, times) in parts.iter_mut().zip(&mut times) {
+            part.seconds = median(times);
+        }
+        parts
     }
 }
 

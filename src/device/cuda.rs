@@ -5,6 +5,8 @@
 //! its first run, and from then on launched as a whole; without a graph the same launches are made
 //! one by one on the same streams, with the same results. Nothing is read back but by `read`.
 
+mod profile;
+
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ops::Range;
@@ -23,6 +25,8 @@ use super::{Device, find, nvrtc};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
+
+pub use profile::Peak;
 
 /// A recorded step on a card.
 pub struct Cuda<T: Real> {
@@ -181,8 +185,9 @@ impl<T: Real> Cuda<T> {
         Ok(())
     }
 
-    /// Captures one whole step. Nothing runs, and nothing is allocated on the card meanwhile.
-    fn capture(&self) -> Result<CudaGraph> {
+    /// Captures what `enqueue` puts on the streams. Nothing runs, and nothing is allocated on the
+    /// card meanwhile.
+    fn capture(&self, enqueue: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
         let _alone = exclusive();
         let capturing = |e| failed("capturing the step as a CUDA graph", e);
         let first = &self.streams[0];
@@ -190,7 +195,7 @@ impl<T: Real> Cuda<T> {
         first
             .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             .map_err(capturing)?;
-        let enqueued = self.enqueue_step();
+        let enqueued = enqueue();
         // A capture is ended even where it failed: the stream is not usable otherwise.
         let graph = first.end_capture(CUgraphInstantiate_flags(0));
         enqueued?;
@@ -236,7 +241,7 @@ impl<T: Real> Device<T> for Cuda<T> {
                 None => {
                     self.enqueue_step()?;
                     if self.use_graph && !self.plan.launches.is_empty() {
-                        self.captured = Some(self.capture()?);
+                        self.captured = Some(self.capture(|| self.enqueue_step())?);
                     }
                 }
             }

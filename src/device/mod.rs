@@ -10,6 +10,7 @@ pub mod kernels;
 pub mod launch;
 pub mod nvrtc;
 pub mod plan;
+pub mod profile;
 
 pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;

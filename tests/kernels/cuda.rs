@@ -9,7 +9,7 @@ use std::io::Write;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
-use ssan::data::Matrix;
+use ssan::data::{self, Matrix, Task};
 use ssan::device::{Choice, Cuda, Device, Request, available, choose};
 use ssan::graph::Graph;
 use ssan::model::{Layers, initial_parameters};
@@ -148,6 +148,14 @@ fn problem(partitions: usize) -> Problem {
     }
 }
 
+/// The bundled digits.
+fn digits(partitions: usize) -> Problem {
+    let (source, target) = data::digits().expect("bundled");
+    let task = Task::new(source, target).expect("a task");
+    let splits = task.splits(&task.default_labelling(3), partitions, 2020);
+    Problem::new(&task, &splits.expect("splits"))
+}
+
 fn session<T: Real>(
     problem: &Problem,
     load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
@@ -230,7 +238,7 @@ fn training_agrees_with_the_cpu() {
         return;
     }
     const EPOCHS: usize = 300;
-    let problem = problem(2);
+    let problem = digits(2);
     let options = options(EPOCHS);
     let dimensions = problem.dimensions(&options);
     let initial: Vec<_> = (0..2)
@@ -282,7 +290,9 @@ fn a_step_larger_than_the_card_is_an_error_that_says_what_helps() {
     }
     let mut graph = Graph::<f32>::new(1);
     // 1 TiB, which is never allocated on the host: it starts at 0.
-    graph.buffer("huge", 1 << 20, 1 << 18);
+    for _ in 0..1024 {
+        graph.buffer("large", 1 << 14, 1 << 14);
+    }
     let error = Cuda::load(graph, 0, true).map(drop).unwrap_err();
     let error = error.to_string();
     for part in ["1048576 MiB", "MiB are free", "--partition"] {
