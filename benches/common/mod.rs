@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use ssan::data::Matrix;
-use ssan::model::{Dimensions, Layers, Parameters, initial_parameters};
+use ssan::model::{Layers, Parameters, initial_parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
@@ -76,16 +76,11 @@ impl Setup {
             layers: Layers::Double,
             common,
         };
-        let dimensions = Dimensions {
-            source: sizes.source.1,
-            target: sizes.target.1,
-            common,
-            classes: sizes.classes,
-            layers: options.layers,
-        };
+        let problem = problem(sizes, partitions);
+        let dimensions = problem.dimensions(&options);
         let initial = (0..partitions).map(|p| initial_parameters(&dimensions, 2020, p));
         Setup {
-            problem: problem(sizes, partitions),
+            problem,
             options,
             initial: initial.collect(),
         }
