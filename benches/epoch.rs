@@ -18,7 +18,7 @@ use ssan::model::{Layers, initial_parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
-use ssan::train::{Options, PartitionLabels, Problem, train};
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, train};
 
 /// Milliseconds per epoch on random data.
 #[derive(Parser)]
@@ -35,6 +35,9 @@ struct Args {
     /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: Request,
+    /// First layers: auto, gram or direct
+    #[arg(long, default_value = "auto", value_parser = first_layer)]
+    first_layer: FirstLayer,
     /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -67,6 +70,15 @@ impl FromStr for Sizes {
     }
 }
 
+fn first_layer(name: &str) -> Result<FirstLayer, String> {
+    match name {
+        "auto" => Ok(FirstLayer::Auto),
+        "gram" => Ok(FirstLayer::Gram),
+        "direct" => Ok(FirstLayer::Direct),
+        _ => Err("auto, gram or direct expected".into()),
+    }
+}
+
 fn matrix(rng: &mut ChaCha8Rng, (rows, cols): (usize, usize)) -> Matrix {
     let values = (0..rows * cols)
         .map(|_| StandardNormal.sample(rng))
@@ -82,6 +94,7 @@ fn main() -> ssan::Result<()> {
         partition,
         nepoch,
         device,
+        first_layer,
         bench: _,
     } = Args::parse();
     let mut rng = ChaCha8Rng::seed_from_u64(2020);
@@ -125,6 +138,7 @@ fn main() -> ssan::Result<()> {
         epochs: nepoch,
         layers: Layers::Double,
         common: 256,
+        first_layer,
     };
     let dimensions = options.dimensions(&problem);
     let initial: Vec<_> = (0..partition)

@@ -10,7 +10,9 @@ use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
-use ssan::train::{EpochMetrics, Options, Outcome, PartitionLabels, Problem, Session, train};
+use ssan::train::{
+    EpochMetrics, FirstLayer, Options, Outcome, PartitionLabels, Problem, Session, train,
+};
 use ssan::{Result, parameters};
 
 const CLASSES: usize = 3;
@@ -29,6 +31,7 @@ const OPTIONS: Options = Options {
     epochs: 150,
     layers: Layers::Double,
     common: 6,
+    first_layer: FirstLayer::Auto,
 };
 
 /// Rows around a centre for each class, `rows` of each, with unit length.

@@ -5,6 +5,7 @@
 //! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
 //! that looks at the test labels.
 
+mod first_layer;
 mod problem;
 mod session;
 
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use first_layer::FirstLayer;
 pub use problem::{PartitionLabels, Problem};
 pub use session::Session;
 
@@ -36,6 +38,8 @@ pub struct Options {
     pub epochs: usize,
     /// Layers of the projectors.
     pub layers: Layers,
+    /// What the first of them is trained as: a matter of cost alone.
+    pub first_layer: FirstLayer,
     /// Dimension of the common representation.
     pub common: usize,
 }
