@@ -10,7 +10,7 @@ use ssan::graph::Graph;
 use ssan::model::{Form, Layers, Parameters, initial_parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{
-    GramLayer, Prototypes, Sgd, Similarity, gram_linear, leaky_relu, linear, weighted_sum,
+    GramLayer, Prototypes, Sgd, Similarity, cross_entropy, gram_linear, leaky_relu, linear,
 };
 use ssan::optim::Optimizer;
 use ssan::real::Real;
@@ -26,7 +26,9 @@ const OPTIONS: Options = Options {
         alignment: Alignment::Pairwise(Prototypes::Three),
     },
     optimizer: Optimizer::MomentumSgd,
-    lr: 0.1,
+    // A third of the usual rate: at 0.1 these small problems are chaotic late in training, and any
+    // two roundings of one trajectory part.
+    lr: 0.03,
     epochs: 300,
     layers: Layers::Double,
     common: 6,
@@ -69,19 +71,16 @@ fn blobs(seed: u64, classes: usize, rows: usize, cols: usize, spread: f64) -> Ma
 
 /// Three labelled target rows of each class, others in each partition; every seventh row of either
 /// domain has no part in a partition.
-fn problem(
-    classes: usize,
-    source: Matrix,
-    target: Matrix,
-    partitions: usize,
-) -> Problem {
+fn problem(classes: usize, source: Matrix, target: Matrix, partitions: usize) -> Problem {
     let class = |i: usize| (i % classes) as i32;
     let partition = |p: usize| {
         let used = |i: usize| i % 7 != p % 7;
         let labelled = |i: usize| used(i) && (i / classes + p) % (target.rows / classes) < 3;
         let source = (0..source.rows).map(|i| if used(i) { class(i) } else { -1 });
         let of = |yes: &dyn Fn(usize) -> bool, label: &dyn Fn(usize) -> i32| -> Vec<i32> {
-            (0..target.rows).map(|i| if yes(i) { label(i) } else { -1 }).collect()
+            (0..target.rows)
+                .map(|i| if yes(i) { label(i) } else { -1 })
+                .collect()
         };
         let unlabelled = |i: usize| used(i) && !labelled(i);
         PartitionLabels {
@@ -192,36 +191,38 @@ fn same_weights_losses_and_labels_as_direct_training() {
                     }
                 }
                 let last = &direct.0[direct.0.len() - 1];
-                assert!(last.unlabelled_acc > Some(80.0), "{what}: it learns, {last:?}");
+                assert!(
+                    last.unlabelled_acc > Some(80.0),
+                    "{what}: it learns, {last:?}"
+                );
             }
         }
     }
 }
 
-/// In `f32` both forms round, each in its own way, until a pseudo-label differs.
+/// In `f32` each form rounds in its own way.
 #[test]
 fn same_accuracies_in_single_precision() {
-    let (source, target) = (blobs(3, 10, 300, 200, 3.0), blobs(4, 10, 320, 400, 3.0));
+    let (source, target) = (blobs(3, 10, 300, 200, 2.0), blobs(4, 10, 320, 400, 2.0));
     let problem = problem(10, source, target, 1);
     let options = Options {
+        lr: 0.1,
         epochs: 100,
         common: 64,
         ..OPTIONS
     };
     let [gram, direct] = [FirstLayer::Gram, FirstLayer::Direct]
-        .map(|form| run::<f32>(&problem, &options, 4.0, form));
-    let mut seen: Vec<u64> = Vec::new();
+        .map(|form| run::<f32>(&problem, &options, 10.0, form));
     for (gram, direct) in gram.0.iter().zip(&direct.0) {
-        assert_relative_eq!(gram.total, direct.total, max_relative = 1e-3);
+        assert_relative_eq!(gram.total, direct.total, max_relative = 1e-4);
         let (a, b) = (gram.unlabelled_acc.unwrap(), direct.unlabelled_acc.unwrap());
         // One row in about 250.
         assert!((a - b).abs() < 0.5, "epoch {}: {a} and {b}", gram.epoch);
-        seen.push(b.to_bits());
     }
-    seen.dedup();
-    assert!(seen.len() > 10, "the accuracy moves");
+    let accuracy = |epoch: usize| direct.0[epoch].unlabelled_acc.unwrap();
+    assert!(accuracy(0) < 30.0 && accuracy(99) > 80.0, "it learns");
     for (a, b) in gram.2[0].iter().zip(&direct.2[0]) {
-        assert!(error(a, b) < 1e-3);
+        assert!(error(a, b) < 1e-4);
     }
 }
 
@@ -251,20 +252,11 @@ fn the_weight_follows_under_every_constant() {
             nesterov,
             weight_decay,
         };
-        // Σ of LeakyReLU(linear(y)), recorded on either form's output.
+        // A loss of either form's output whose gradient moves with it.
         let finish = |g: &mut Graph<f64>, y| {
             let y = leaky_relu(g, y, 0.2);
-            let v = g.parameter("v", 1, out, vec![0.4, -0.3, 0.8, 0.1, 0.7, -0.5]);
-            let c = g.parameter("c", 1, 1, Vec::new());
-            let z = linear(g, y, v, c);
-            let ones = g.constant("ones", 1, n, vec![1.0; n]);
-            let z = {
-                // The sum of the rows: ones · z, as a layer without a bias.
-                let zero = g.buffer("zero", 1, 1);
-                let z = transpose(g, z);
-                linear(g, z, ones, zero)
-            };
-            let loss = weighted_sum(g, &[(z, 1.0)]);
+            let labels = g.given_labels(n, vec![0, 1, 2, 1, -1, 2, 0, 0, 1, 2]);
+            let loss = cross_entropy(g, y, labels);
             g.differentiate(loss);
             sgd.record(g);
         };
@@ -304,13 +296,18 @@ fn the_weight_follows_under_every_constant() {
                 partitions * out,
                 &|i, j| {
                     let (p, o) = (i / out, i % out);
-                    let of_x: f64 = (0..n).map(|r| c[(p * n + r) * out + o] * x[r * d + j]).sum();
+                    let of_x: f64 = (0..n)
+                        .map(|r| c[(p * n + r) * out + o] * x[r * d + j])
+                        .sum();
                     a[p] * w0[i * d + j] + of_x
                 },
                 d,
             );
             let error = error(&formed, &direct.value(w));
-            assert!(error < 1e-12, "{sgd:?}: weight at {step} differs by {error:e}");
+            assert!(
+                error < 1e-12,
+                "{sgd:?}: weight at {step} differs by {error:e}"
+            );
         }
     }
 }
