@@ -6,7 +6,7 @@
 
 use super::{Op, leaky_relu};
 use crate::device::Cpu;
-use crate::device::cpu::{View, for_rows, product};
+use crate::device::cpu::{View, add_rows, for_rows, product};
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
@@ -76,11 +76,7 @@ pub(super) fn backward_b<T: Real>(cpu: &Cpu<T>, y: Var, slope: Option<T>, b: Var
         if want == Want::Write {
             db.fill(T::zero());
         }
-        for row in g[y.at(p)].chunks_exact(out) {
-            for (db, &g) in db.iter_mut().zip(row) {
-                *db += g;
-            }
-        }
+        add_rows(db, &g[y.at(p)]);
     }
 }
 
