@@ -9,9 +9,9 @@
 mod common;
 
 use clap::Parser;
-use common::{Setup, Sizes};
+use common::{Setup, Sizes, first_layer};
 use ssan::device::{Request, choose};
-use ssan::train::train;
+use ssan::train::{FirstLayer, train};
 
 /// Milliseconds per epoch on random data.
 #[derive(Parser)]
@@ -34,6 +34,9 @@ struct Args {
     /// Launch the kernels one by one, not as a CUDA graph
     #[arg(long)]
     no_graph: bool,
+    /// First layers: auto, gram or direct
+    #[arg(long, default_value = "auto", value_parser = first_layer)]
+    first_layer: FirstLayer,
     /// Passed by cargo
     #[arg(long, hide = true)]
     bench: bool,
@@ -41,7 +44,13 @@ struct Args {
 
 fn main() -> ssan::Result<()> {
     let args = Args::parse();
-    let setup = Setup::new(args.synthetic, args.partition, args.common, args.nepoch);
+    let setup = Setup::new(
+        args.synthetic,
+        args.partition,
+        args.common,
+        args.nepoch,
+        args.first_layer,
+    );
     let Setup {
         problem,
         options,

@@ -16,12 +16,12 @@ use std::time::Instant;
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
-use common::{Setup, Sizes};
+use common::{Setup, Sizes, first_layer};
 use ssan::device::launch::{Arg, Buffer, Launch, Layout};
 use ssan::device::profile::{Part, Phase};
 use ssan::device::{Choice, Cpu, Cuda, Device, Request, choose};
 use ssan::graph::Graph;
-use ssan::train::Session;
+use ssan::train::{FirstLayer, Session};
 use ssan::{Error, Result};
 
 /// Time of every kernel (CUDA) or operation (CPU) of one step on random data.
@@ -36,6 +36,9 @@ struct Args {
     /// Dimensions of the common space
     #[arg(long = "d_common", default_value_t = 256, value_parser = at_least_one)]
     common: usize,
+    /// First layers: auto, gram or direct
+    #[arg(long, default_value = "auto", value_parser = first_layer)]
+    first_layer: FirstLayer,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Request,
@@ -68,7 +71,13 @@ fn main() -> Result<()> {
         eprintln!("note: {note}");
     }
     // As many epochs as the paper's runs: more than are taken here.
-    let setup = Setup::new(args.synthetic, args.partition, args.common, 3000);
+    let setup = Setup::new(
+        args.synthetic,
+        args.partition,
+        args.common,
+        3000,
+        args.first_layer,
+    );
     match chosen.device {
         Choice::Cpu => on_cpu(&args, &setup),
         Choice::Cuda(ordinal) => on_card(&args, &setup, ordinal),

@@ -3,7 +3,11 @@
 //
 // x [P|1, n, in]; w [P, out, in]; b [P, 1, out]; y, g [P, n, out].
 //
-// The three products are one: out_ij = Σ_k a_ik b_jk, in tiles of 64×64. A block of 256 threads
+// And gram_linear, the same layer on inputs that never change: y = LeakyReLU(a·s + k·c + b) with
+// k = x·xᵀ [1, n, n], s = x·w₀ᵀ [P, n, out], coefficients c [P, n, out], scale a [P, 1, 1]. What it
+// puts into the gradient of c is g, see `src/ops/gram_linear.rs`.
+//
+// The products are one: out_ij = Σ_k a_ik b_jk, in tiles of 64×64. A block of 256 threads
 // takes 16 steps k of both operands at a time into shared memory; each thread keeps a 4×4 grid of
 // sums in registers, 16 rows and 16 columns apart, so that neighbouring threads read neighbouring
 // words. They differ in how the operands lie in memory: along k (a_ik = a[i·inner + k]) or across
@@ -142,15 +146,13 @@ extern "C" __global__ void linear_backward_w(const real *__restrict__ g,
     });
 }
 
-// g = slope·g where y <= 0, in place, and db = Σ_rows g: once over g for both. A block has 32
-// columns; 32 threads share a column, each with every 32nd row, four at a time on their way.
-extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *__restrict__ g,
-                                             real *__restrict__ db, int rows, int out, real slope,
-                                             int want) {
-    SHARED(real, sums, 32 * 33);
+// Calls out(at, g) with g = slope·g where y <= 0, for every entry of 32 columns, and db = Σ_rows g:
+// once over g for both. `sums` is shared memory of 32 * 33 words; 32 threads share a column, each
+// with every 32nd row, four at a time on their way.
+template <typename Out>
+__device__ __forceinline__ void backward_b(const real *y, const real *g, real *db, int rows,
+                                           int out, real slope, int want, real *sums, Out put_g) {
     const int j = blockIdx.x * 32 + lane(), part = threadIdx.x / 32;
-    y = partition(y, rows * out) + j;
-    g = partition(g, rows * out) + j;
     real sum = 0;
     for (int i0 = part; i0 < rows; i0 += 4 * 32) {
         real values[4];
@@ -158,13 +160,13 @@ extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *_
         for (int n = 0; n < 4; n++) {
             const int i = i0 + 32 * n;
             const bool inside = i < rows && j < out;
-            const long long at = (long long)i * out;
+            const long long at = (long long)i * out + j;
             values[n] = inside ? (y[at] > 0 ? g[at] : slope * g[at]) : (real)0;
         }
 #pragma unroll
         for (int n = 0; n < 4; n++) {
             const int i = i0 + 32 * n;
-            if (i < rows && j < out) g[(long long)i * out] = values[n];
+            if (i < rows && j < out) put_g((long long)i * out + j, values[n]);
             sum += values[n];
         }
     }
@@ -173,6 +175,52 @@ extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *_
     if (part == 0 && j < out) {
         sum = 0;
         for (int n = 0; n < 32; n++) sum += sums[n * 33 + lane()];
-        put(partition(db, out) + j, sum, want);
+        put(db + j, sum, want);
     }
+}
+
+// g = slope·g where y <= 0, in place, and db = Σ_rows g.
+extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *__restrict__ g,
+                                             real *__restrict__ db, int rows, int out, real slope,
+                                             int want) {
+    SHARED(real, sums, 32 * 33);
+    y = partition(y, rows * out);
+    g = partition(g, rows * out);
+    db = partition(db, out);
+    backward_b(y, g, db, rows, out, slope, want, sums,
+               [=](long long at, real value) { g[at] = value; });
+}
+
+// y = LeakyReLU(a·start + k·c + b).
+extern "C" __global__ void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
+                                       const real *__restrict__ a, const real *__restrict__ c,
+                                       const real *__restrict__ b, real *__restrict__ y, int rows,
+                                       int out, real slope) {
+    SHARED(real, a_tile, DEPTH * PITCH);
+    SHARED(real, b_tile, DEPTH * PITCH);
+    start = partition(start, rows * out);
+    c = partition(c, rows * out);
+    b = partition(b, out);
+    y = partition(y, rows * out);
+    const real scale = *partition(a, 1);
+    product<true, false>(k, c, rows, out, rows, a_tile, b_tile, [=](int i, int j, real sum) {
+        const long long at = (long long)i * out + j;
+        const real value = sum + scale * start[at] + b[j];
+        y[at] = value > 0 ? value : slope * value;
+    });
+}
+
+// dc = g, where y <= 0 slope·g, and db = Σ_rows of it.
+extern "C" __global__ void gram_linear_backward(const real *__restrict__ y,
+                                                const real *__restrict__ g,
+                                                real *__restrict__ dc, real *__restrict__ db,
+                                                int rows, int out, real slope, int want_c,
+                                                int want_b) {
+    SHARED(real, sums, 32 * 33);
+    y = partition(y, rows * out);
+    g = partition(g, rows * out);
+    dc = partition(dc, rows * out);
+    db = partition(db, out);
+    backward_b(y, g, db, rows, out, slope, want_b, sums,
+               [=](long long at, real value) { put(dc + at, value, want_c); });
 }

@@ -3,13 +3,19 @@
 //! Projector `d → h → d_common` with `h = ⌊(d + d_common)/2⌋`, or `d → d_common`; LeakyReLU(0.2)
 //! after every linear layer, then rows scaled to unit length. Classifier `d_common → K`, LeakyReLU
 //! on the logits too. Discriminator `d_common → 1` (SSAN, Fig. 2; as the released code has it).
+//!
+//! The rows that a projector reads never change, so its first layer may be kept in Gram form
+//! ([`Form::Gram`]): the same training, at another cost.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Normal};
 
+use crate::data::Matrix;
+use crate::device::cpu::{View, product};
+use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::ops::{l2_normalize, leaky_relu, linear};
+use crate::ops::{GramLayer, gram_linear, l2_normalize, leaky_relu, linear};
 use crate::real::Real;
 
 /// Slope of every LeakyReLU.
@@ -25,6 +31,16 @@ pub enum Layers {
     Single,
     /// `d → ⌊(d + d_common)/2⌋ → d_common`.
     Double,
+}
+
+impl Layers {
+    /// Units of the first layer of a projector from `features` to `common` dimensions.
+    pub fn first(self, features: usize, common: usize) -> usize {
+        match self {
+            Layers::Single => common,
+            Layers::Double => features.midpoint(common),
+        }
+    }
 }
 
 /// Sizes that fix the shape of every parameter.
@@ -58,10 +74,13 @@ impl Dimensions {
     fn layers(&self) -> Vec<(String, usize, usize)> {
         let mut layers = Vec::new();
         for (domain, features) in [("source", self.source), ("target", self.target)] {
-            let hidden = features.midpoint(self.common);
             let sizes = match self.layers {
                 Layers::Single => vec![features, self.common],
-                Layers::Double => vec![features, hidden, self.common],
+                Layers::Double => vec![
+                    features,
+                    self.layers.first(features, self.common),
+                    self.common,
+                ],
             };
             for (i, pair) in sizes.windows(2).enumerate() {
                 layers.push((format!("{domain}.{i}"), pair[0], pair[1]));
@@ -70,6 +89,14 @@ impl Dimensions {
         layers.push(("classifier".into(), self.common, self.classes));
         layers.push(("discriminator".into(), self.common, 1));
         layers
+    }
+
+    /// Where the weights that read the source and the target rows are among all parameters.
+    fn first_weights(&self) -> [usize; 2] {
+        match self.layers {
+            Layers::Single => [0, 2],
+            Layers::Double => [0, 4],
+        }
     }
 
     /// Numbers in all parameters together, of any sizes that a user may ask for.
@@ -109,34 +136,97 @@ pub fn initial_parameters(dimensions: &Dimensions, seed: u64, partition: usize) 
     shapes.map(|s| draw(s.rows * s.cols)).collect()
 }
 
+/// What the first layer of a projector is trained as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As its weight.
+    Direct,
+    /// As coefficients of the rows that it reads, see [`gram_linear`]: under a linear update the
+    /// same training, without a product with the columns of these rows in the step.
+    Gram,
+}
+
+/// The rows `X [n, d]` of a domain and the form of the first layer that reads them.
+#[derive(Clone, Copy, Debug)]
+pub struct Domain<'a> {
+    /// Rows of unit length.
+    pub features: &'a Matrix,
+    /// Form of the first layer.
+    pub form: Form,
+}
+
 /// A linear layer's parameters.
 #[derive(Clone, Copy, Debug)]
 struct Layer {
+    /// `out × in`; of a first layer in Gram form its coefficients, `n × out`.
     weight: Var,
     bias: Var,
+}
+
+/// What the first layer of a projector reads.
+#[derive(Clone, Copy, Debug)]
+enum Input {
+    /// `X [1, n, d]`.
+    Direct(Var),
+    /// `X·Xᵀ [1, n, n]`, `X·W₀ᵀ [P, n, h]` and the parameter that scales it.
+    Gram { gram: Var, start: Var, scale: Var },
+}
+
+#[derive(Clone, Debug)]
+struct Projector {
+    input: Input,
+    layers: Vec<Layer>,
 }
 
 /// The recorded parameters of all partitions.
 #[derive(Clone, Debug)]
 pub struct Model {
     dimensions: Dimensions,
-    source: Vec<Layer>,
-    target: Vec<Layer>,
+    source: Projector,
+    target: Projector,
     classifier: Layer,
     discriminator: Layer,
 }
 
 impl Model {
-    /// Records the parameters, which start from `initial`, one set per partition.
+    /// Records the source and the target rows, and the parameters, which start from `initial`, one
+    /// set per partition.
     pub fn record<T: Real>(
         g: &mut Graph<T>,
         dimensions: Dimensions,
         initial: &[Parameters],
+        domains: [Domain; 2],
     ) -> Model {
         assert_eq!(initial.len(), g.partitions(), "one set per partition");
-        let shapes = dimensions.parameters().into_iter().enumerate();
+        let shapes = dimensions.parameters();
+        let first = dimensions.first_weights();
+        let constants = [0, 1].map(|i| {
+            let weights = initial.iter().map(|set| &set[first[i]][..]);
+            domains[i].record(g, weights, shapes[first[i]].rows)
+        });
+        // All parameters one after the other: their update is one launch.
+        let inputs = constants.map(|constants| match constants {
+            (features, None) => Input::Direct(features),
+            (gram, Some(start)) => {
+                let one = vec![T::one(); g.partitions()];
+                let scale = g.parameter("scale", 1, 1, one);
+                Input::Gram { gram, start, scale }
+            }
+        });
         let vars: Vec<Var> = shapes
+            .iter()
+            .enumerate()
             .map(|(i, shape)| {
+                for (domain, first) in domains.iter().zip(first) {
+                    if i == first && domain.form == Form::Gram {
+                        return g.parameter(
+                            &shape.name,
+                            domain.features.rows,
+                            shape.rows,
+                            Vec::new(),
+                        );
+                    }
+                }
                 let values = initial.iter().flat_map(|set| &set[i]);
                 let values = values.map(|&x| T::of(x)).collect();
                 g.parameter(&shape.name, shape.rows, shape.cols, values)
@@ -152,10 +242,17 @@ impl Model {
         let discriminator = layers.pop().expect("the last layer");
         let classifier = layers.pop().expect("the last but one");
         let target = layers.split_off(layers.len() / 2);
+        let [source_input, target_input] = inputs;
         Model {
             dimensions,
-            source: layers,
-            target,
+            source: Projector {
+                input: source_input,
+                layers,
+            },
+            target: Projector {
+                input: target_input,
+                layers: target,
+            },
             classifier,
             discriminator,
         }
@@ -166,43 +263,140 @@ impl Model {
         &self.dimensions
     }
 
-    /// Parameters in the order of [`Dimensions::parameters`].
+    /// What the source and the target projector's first layer is trained as.
+    pub fn forms(&self) -> [Form; 2] {
+        [&self.source, &self.target].map(|projector| match projector.input {
+            Input::Direct(_) => Form::Direct,
+            Input::Gram { .. } => Form::Gram,
+        })
+    }
+
+    /// Trained variables in the order of [`Dimensions::parameters`]; the coefficients of a first
+    /// layer in Gram form stand in the place of its weight.
     pub fn vars(&self) -> Vec<Var> {
-        let layers = self.source.iter().chain(&self.target);
+        let layers = self.source.layers.iter().chain(&self.target.layers);
         let layers = layers.chain([&self.classifier, &self.discriminator]);
         layers.flat_map(|l| [l.weight, l.bias]).collect()
     }
 
-    /// Records the source projector: `x [1, n, d_source]` to unit rows `[P, n, d_common]`.
-    pub fn project_source<T: Real>(&self, g: &mut Graph<T>, x: Var) -> Var {
-        project(g, &self.source, x)
+    /// Values of the parameters of every partition, from the variables that `read` reads. Weights
+    /// in Gram form are formed, `W = a·W₀ + Cᵀ·X`, from the rows and the initial parameters that
+    /// the model was recorded with.
+    ///
+    /// # Errors
+    /// What `read` returns.
+    pub fn parameters<T: Real>(
+        &self,
+        initial: &[Parameters],
+        features: [&Matrix; 2],
+        read: impl Fn(Var) -> Result<Vec<T>>,
+    ) -> Result<Vec<Parameters>> {
+        let read = |var| -> Result<Vec<f64>> { Ok(read(var)?.into_iter().map(T::wide).collect()) };
+        let mut parameters = vec![Parameters::new(); initial.len()];
+        for var in self.vars() {
+            let values = read(var)?;
+            for (p, parameters) in parameters.iter_mut().enumerate() {
+                parameters.push(values[var.at(p)].to_vec());
+            }
+        }
+        let projectors = [&self.source, &self.target].into_iter().zip(features);
+        for ((projector, features), first) in projectors.zip(self.dimensions.first_weights()) {
+            let Input::Gram { scale, .. } = projector.input else {
+                continue;
+            };
+            let scale = read(scale)?;
+            let hidden = projector.layers[0].weight.shape.cols;
+            for (p, parameters) in parameters.iter_mut().enumerate() {
+                let mut weight: Vec<f64> = initial[p][first].iter().map(|w| scale[p] * w).collect();
+                let coefficients = View::new(&parameters[first], hidden).transposed();
+                let rows = View::new(&features.values, features.cols);
+                product(&mut weight, coefficients, rows, true);
+                parameters[first] = weight;
+            }
+        }
+        Ok(parameters)
     }
 
-    /// Records the target projector: `x [1, n, d_target]` to unit rows `[P, n, d_common]`.
-    pub fn project_target<T: Real>(&self, g: &mut Graph<T>, x: Var) -> Var {
-        project(g, &self.target, x)
+    /// Records the source projector: source rows to unit rows `[P, n, d_common]`.
+    pub fn project_source<T: Real>(&self, g: &mut Graph<T>) -> Var {
+        self.source.record(g)
+    }
+
+    /// Records the target projector: target rows to unit rows `[P, n, d_common]`.
+    pub fn project_target<T: Real>(&self, g: &mut Graph<T>) -> Var {
+        self.target.record(g)
     }
 
     /// Records the classifier: features `[P, n, d_common]` to logits `[P, n, K]`.
     pub fn classify<T: Real>(&self, g: &mut Graph<T>, features: Var) -> Var {
-        self.classifier.record_activated(g, features)
+        let logits = self.classifier.record(g, features);
+        leaky_relu(g, logits, SLOPE)
     }
 
     /// Records the discriminator: features `[P, n, d_common]` to logits `[P, n, 1]` of "source".
     pub fn discriminate<T: Real>(&self, g: &mut Graph<T>, features: Var) -> Var {
-        let Layer { weight, bias } = self.discriminator;
-        linear(g, features, weight, bias)
+        self.discriminator.record(g, features)
+    }
+}
+
+impl Domain<'_> {
+    /// Records what the first layer reads: `X`, or `X·Xᵀ` and `X·W₀ᵀ` with the `out × d` matrix
+    /// `W₀` of each partition.
+    fn record<'w, T: Real>(
+        &self,
+        g: &mut Graph<T>,
+        weights: impl Iterator<Item = &'w [f64]>,
+        out: usize,
+    ) -> (Var, Option<Var>) {
+        let Matrix { rows, cols, .. } = *self.features;
+        let real = |values: &[f64]| -> Vec<T> { values.iter().map(|&x| T::of(x)).collect() };
+        let x = real(&self.features.values);
+        if self.form == Form::Direct {
+            return (g.constant("features", rows, cols, x), None);
+        }
+        // In f64, since every step multiplies by it.
+        let mut gram = vec![0.0; rows * rows];
+        let wide = View::new(&self.features.values, cols);
+        product(&mut gram, wide, wide.transposed(), false);
+        let gram = g.constant("gram", rows, rows, real(&gram));
+        let block = rows * out;
+        let mut start = vec![T::zero(); g.partitions() * block];
+        for (start, w) in start.chunks_exact_mut(block).zip(weights) {
+            let w = real(w);
+            let w = View::new(&w, cols).transposed();
+            product(start, View::new(&x, cols), w, false);
+        }
+        (gram, Some(g.given_buffer("start", rows, out, start)))
+    }
+}
+
+impl Projector {
+    fn record<T: Real>(&self, g: &mut Graph<T>) -> Var {
+        let (first, rest) = self.layers.split_first().expect("at least one layer");
+        let y = match self.input {
+            Input::Direct(x) => first.record(g, x),
+            Input::Gram { gram, start, scale } => gram_linear(
+                g,
+                GramLayer {
+                    gram,
+                    start,
+                    scale,
+                    coefficients: first.weight,
+                    bias: first.bias,
+                },
+            ),
+        };
+        let y = leaky_relu(g, y, SLOPE);
+        let features = rest.iter().fold(y, |x, layer| {
+            let y = layer.record(g, x);
+            leaky_relu(g, y, SLOPE)
+        });
+        l2_normalize(g, features)
     }
 }
 
 impl Layer {
-    fn record_activated<T: Real>(&self, g: &mut Graph<T>, x: Var) -> Var {
-        let y = linear(g, x, self.weight, self.bias);
-        leaky_relu(g, y, SLOPE)
+    fn record<T: Real>(&self, g: &mut Graph<T>, x: Var) -> Var {
+        linear(g, x, self.weight, self.bias)
     }
-}
-
-fn project<T: Real>(g: &mut Graph<T>, layers: &[Layer], x: Var) -> Var {
-    let features = layers.iter().fold(x, |x, l| l.record_activated(g, x));
-    l2_normalize(g, features)
 }

@@ -61,13 +61,9 @@ pub struct Objective {
     pub alignment: Alignment,
 }
 
-/// The recorded data. Labels are classes, −1 where a row has no part in it.
+/// The recorded labels: classes, −1 where a row has no part in it. The rows are the model's.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs {
-    /// Source features, unit rows `[1, ns, ds]`.
-    pub source: Var,
-    /// Target features, unit rows `[1, nt, dt]`.
-    pub target: Var,
     /// Class of the source rows in use.
     pub source_labels: Labels,
     /// Class of the labelled target rows.
@@ -115,6 +111,16 @@ pub struct Terms {
 }
 
 impl Objective {
+    /// The paper's objective, and the released code's defaults.
+    pub const PAPER: Objective = Objective {
+        alpha: 0.1,
+        beta: 0.004,
+        gamma: 0.1,
+        temperature: 5.0,
+        refinement: Refinement::Agreement(Similarity::Cosine),
+        alignment: Alignment::Pairwise(Prototypes::Three),
+    };
+
     /// Weight of the labelled cross-entropy in the total.
     fn hard_weight(&self) -> f64 {
         if self.alpha == 1.0 {
@@ -134,9 +140,9 @@ impl Objective {
     ) -> Terms {
         let classes = model.dimensions().classes;
         let zero = g.shared("absent term", 1, 1);
-        let fs = model.project_source(g, inputs.source);
+        let fs = model.project_source(g);
         let zs = model.classify(g, fs);
-        let ft = model.project_target(g, inputs.target);
+        let ft = model.project_target(g);
         let zt = model.classify(g, ft);
 
         let source_pseudo = argmax(g, zs);

@@ -16,6 +16,11 @@ pub enum Optimizer {
 }
 
 impl Optimizer {
+    /// Whether the update is linear in parameters, its own state and gradients.
+    pub fn is_linear(self) -> bool {
+        self != Optimizer::Adam
+    }
+
     /// Records the update at learning rate `lr`; `epoch [1, 1, 1]` counts steps from 0.
     pub fn record<T: Real>(self, g: &mut Graph<T>, lr: f64, epoch: Var) {
         let sgd = |momentum, weight_decay| Sgd {

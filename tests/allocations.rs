@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ssan::data::Matrix;
 use ssan::device::Cpu;
-use ssan::model::{Layers, initial_parameters};
-use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity};
+use ssan::model::initial_parameters;
 use ssan::optim::Optimizer;
-use ssan::train::{Options, PartitionLabels, Problem, Session};
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
 
 struct Counting;
 
@@ -67,21 +65,18 @@ fn steps_allocate_nothing() {
             2
         ],
     };
-    for optimizer in [Optimizer::MomentumSgd, Optimizer::Adam] {
+    for (optimizer, first_layer) in [
+        (Optimizer::MomentumSgd, FirstLayer::Direct),
+        (Optimizer::MomentumSgd, FirstLayer::Gram),
+        (Optimizer::Adam, FirstLayer::Direct),
+    ] {
         let options = Options {
-            objective: Objective {
-                alpha: 0.1,
-                beta: 0.004,
-                gamma: 0.1,
-                temperature: 5.0,
-                refinement: Refinement::Agreement(Similarity::Cosine),
-                alignment: Alignment::Pairwise(Prototypes::Three),
-            },
             optimizer,
             lr: 0.01,
             epochs: 40,
-            layers: Layers::Double,
             common: 16,
+            first_layer,
+            ..Options::PAPER
         };
         let dimensions = problem.dimensions(&options);
         let initial = [0, 1].map(|p| initial_parameters(&dimensions, 1, p));
@@ -97,7 +92,7 @@ fn steps_allocate_nothing() {
         // Reading takes a few, and the list of metrics grows with the epochs.
         assert!(
             counts[1] <= counts[0] + 4,
-            "{optimizer:?}: {counts:?} allocations in 5 and 25 steps"
+            "{optimizer:?}, {first_layer:?}: {counts:?} allocations in 5 and 25 steps"
         );
     }
 }

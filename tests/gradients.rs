@@ -6,10 +6,11 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use ssan::data::Matrix;
 use ssan::device::launch::Launch;
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var, Want};
-use ssan::model::{Dimensions, Layers, Model, initial_parameters};
+use ssan::model::{Dimensions, Domain, Form, Layers, Model, initial_parameters};
 use ssan::objective::{Alignment, Inputs, Objective, Refinement, Terms};
 use ssan::ops::{
     ClassMeans, DomainRows, Op, Prototypes, Similarity, class_means, cross_entropy, domain_bce,
@@ -460,10 +461,18 @@ fn record(
         })
         .collect();
     let mut g = Graph::new(partitions);
-    let model = Model::record(&mut g, dimensions, &initial);
+    let matrix = |seed, rows, cols| Matrix {
+        rows,
+        cols,
+        values: Numbers::new(seed).take(rows * cols),
+    };
+    let (source, target) = (matrix(1, 9, 5), matrix(2, 10, 4));
+    let domains = [&source, &target].map(|features| Domain {
+        features,
+        form: Form::Direct,
+    });
+    let model = Model::record(&mut g, dimensions, &initial, domains);
     let inputs = Inputs {
-        source: g.constant("source", 9, 5, Numbers::new(1).take(45)),
-        target: g.constant("target", 10, 4, Numbers::new(2).take(40)),
         source_labels: labels(&mut g, &[0, 1, 3, 0, -1, 1, 3, 3, 0]),
         labelled: labels(&mut g, &[0, 1, 2, 0, -1, -1, -1, -1, -1, -1]),
         unlabelled: labels(&mut g, &[-1, -1, -1, -1, 0, 0, 0, 0, 0, -1]),

@@ -12,22 +12,13 @@ use ssan::model::{Layers, initial_parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity, leaky_relu, linear, weighted_sum};
 use ssan::optim::Optimizer;
-use ssan::train::{Options, PartitionLabels, Problem, Session};
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
 
 const OPTIONS: Options = Options {
-    objective: Objective {
-        alpha: 0.1,
-        beta: 0.004,
-        gamma: 0.1,
-        temperature: 5.0,
-        refinement: Refinement::Agreement(Similarity::Cosine),
-        alignment: Alignment::Pairwise(Prototypes::Three),
-    },
-    optimizer: Optimizer::MomentumSgd,
-    lr: 0.1,
     epochs: 10,
-    layers: Layers::Double,
     common: 6,
+    first_layer: FirstLayer::Direct,
+    ..Options::PAPER
 };
 
 /// The default options, and one variant for every choice there is.
@@ -70,7 +61,11 @@ fn variants() -> Vec<Options> {
     }
     let layers = Layers::Single;
     variants.push(Options { layers, ..OPTIONS });
-    variants
+    // Once more with the first layers in Gram form; with Adam that is the direct one again.
+    let first_layer = FirstLayer::Gram;
+    let gram = variants.iter().map(|&v| Options { first_layer, ..v });
+    let gram: Vec<Options> = gram.collect();
+    [variants, gram].concat()
 }
 
 /// Three classes, five source rows of seven features, six target rows of four.

@@ -9,11 +9,8 @@ use ssan::data::Matrix;
 use ssan::device::launch::{Launch, Launches, Layout};
 use ssan::device::plan::{Access, Plan, STREAMS, Span};
 use ssan::device::{Cpu, Device};
-use ssan::model::{Layers, initial_parameters};
-use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity};
-use ssan::optim::Optimizer;
-use ssan::train::{Options, PartitionLabels, Problem, Session};
+use ssan::model::initial_parameters;
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
 
 /// Which launches come before which in every execution of a plan: `order[j][i]` where `i` is
 /// surely done when `j` begins. Index `n` is the end of the plan on stream 0.
@@ -170,19 +167,9 @@ fn random_lists() {
 /// The whole step of the release's default options on data of the published sizes.
 fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
     let options = Options {
-        objective: Objective {
-            alpha: 0.1,
-            beta: 0.004,
-            gamma: 0.1,
-            temperature: 5.0,
-            refinement: Refinement::Agreement(Similarity::Cosine),
-            alignment: Alignment::Pairwise(Prototypes::Three),
-        },
-        optimizer: Optimizer::MomentumSgd,
-        lr: 0.1,
         epochs: 10,
-        layers: Layers::Double,
-        common: 256,
+        first_layer: FirstLayer::Direct,
+        ..Options::PAPER
     };
     let matrix = |rows, cols| Matrix {
         rows,

@@ -5,9 +5,9 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::data::Matrix;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
-use ssan::model::{Layers, Parameters, initial_parameters};
-use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity};
+use ssan::model::{Parameters, initial_parameters};
+use ssan::objective::{Alignment, Objective};
+use ssan::ops::Prototypes;
 use ssan::optim::Optimizer;
 use ssan::real::Real;
 use ssan::train::{EpochMetrics, Options, Outcome, PartitionLabels, Problem, Session, train};
@@ -16,19 +16,9 @@ use ssan::{Result, parameters};
 const CLASSES: usize = 3;
 
 const OPTIONS: Options = Options {
-    objective: Objective {
-        alpha: 0.1,
-        beta: 0.004,
-        gamma: 0.1,
-        temperature: 5.0,
-        refinement: Refinement::Agreement(Similarity::Cosine),
-        alignment: Alignment::Pairwise(Prototypes::Three),
-    },
-    optimizer: Optimizer::MomentumSgd,
-    lr: 0.1,
     epochs: 150,
-    layers: Layers::Double,
     common: 6,
+    ..Options::PAPER
 };
 
 /// Rows around a centre for each class, `rows` of each, with unit length.

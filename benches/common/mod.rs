@@ -6,11 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use ssan::data::Matrix;
-use ssan::model::{Layers, Parameters, initial_parameters};
-use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity};
-use ssan::optim::Optimizer;
-use ssan::train::{Options, PartitionLabels, Problem};
+use ssan::model::{Parameters, initial_parameters};
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem};
 
 /// Sizes of a random problem, `NSxDS,NTxDT,K` on the command line.
 #[derive(Clone, Copy, Debug)]
@@ -60,21 +57,18 @@ pub struct Setup {
 impl Setup {
     /// Random rows of these sizes, three of each target class labelled, for `partitions`
     /// partitions; a common space of `common` dimensions, double layers, `epochs` epochs.
-    pub fn new(sizes: Sizes, partitions: usize, common: usize, epochs: usize) -> Setup {
+    pub fn new(
+        sizes: Sizes,
+        partitions: usize,
+        common: usize,
+        epochs: usize,
+        first_layer: FirstLayer,
+    ) -> Setup {
         let options = Options {
-            objective: Objective {
-                alpha: 0.1,
-                beta: 0.004,
-                gamma: 0.1,
-                temperature: 5.0,
-                refinement: Refinement::Agreement(Similarity::Cosine),
-                alignment: Alignment::Pairwise(Prototypes::Three),
-            },
-            optimizer: Optimizer::MomentumSgd,
-            lr: 0.1,
             epochs,
-            layers: Layers::Double,
             common,
+            first_layer,
+            ..Options::PAPER
         };
         let problem = problem(sizes, partitions);
         let dimensions = problem.dimensions(&options);
@@ -114,4 +108,14 @@ fn matrix(rng: &mut ChaCha8Rng, (rows, cols): (usize, usize)) -> Matrix {
     let mut matrix = Matrix { rows, cols, values };
     matrix.normalise_rows();
     matrix
+}
+
+/// `--first-layer` on the command line.
+pub fn first_layer(name: &str) -> Result<FirstLayer, String> {
+    match name {
+        "auto" => Ok(FirstLayer::Auto),
+        "gram" => Ok(FirstLayer::Gram),
+        "direct" => Ok(FirstLayer::Direct),
+        _ => Err("auto, gram or direct expected".into()),
+    }
 }

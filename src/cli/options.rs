@@ -11,7 +11,7 @@ use crate::model::Layers;
 use crate::objective::{Alignment, Objective, Refinement};
 use crate::ops::{Prototypes, Similarity};
 use crate::optim::Optimizer;
-use crate::train::Options;
+use crate::train::{FirstLayer, Options};
 
 /// The released code's default task.
 const RELEASE_TASK: [&str; 2] = ["amazon_surf", "amazon_decaf"];
@@ -108,6 +108,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Training")]
     pub init: Option<PathBuf>,
 
+    /// How the first layer of a projector is trained: as its weight, or in Gram form, which is
+    /// exact too and costs less where rows are fewer than twice the features
+    #[arg(long, visible_alias = "first_layer", value_enum, default_value_t = FirstLayerName::Auto, help_heading = "Training")]
+    pub first_layer: FirstLayerName,
+
     /// Linear layers of the projectors
     #[arg(long, value_enum, default_value_t = LayerName::Double, help_heading = "Model")]
     pub layer: LayerName,
@@ -201,6 +206,13 @@ pub(super) enum OptimizerName {
 pub(super) enum LayerName {
     Single,
     Double,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum FirstLayerName {
+    Auto,
+    Gram,
+    Direct,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -314,6 +326,11 @@ impl TrainArgs {
                 LayerName::Double => Layers::Double,
             },
             common: at_least_one("--d_common", self.d_common)?,
+            first_layer: match self.first_layer {
+                FirstLayerName::Auto => FirstLayer::Auto,
+                FirstLayerName::Gram => FirstLayer::Gram,
+                FirstLayerName::Direct => FirstLayer::Direct,
+            },
         })
     }
 

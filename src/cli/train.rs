@@ -38,6 +38,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if let Some(note) = &chosen.note {
         complain(&format!("note: {note}"));
     }
+    if let Some(note) = options.first_layer_note() {
+        complain(&format!("note: {note}"));
+    }
 
     let task = read_task(args)?;
     memory::check(&task, partitions, &options)?;

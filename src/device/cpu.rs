@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use atomic_refcell::{AtomicRef, AtomicRefCell, AtomicRefMut};
+use rayon::prelude::*;
 
 use super::Device;
 use super::launch::Launch;
@@ -250,6 +251,22 @@ fn split_rows<T: Send, const N: usize>(
             f(i, matrices.each_mut().map(|m| take(m, 1)));
         }
     }
+}
+
+/// `sums_j += Σ_i rows_ij` for a row-major matrix, row after row; threads share the columns.
+pub(crate) fn add_rows<T: Real>(sums: &mut [T], rows: &[T]) {
+    /// Columns of a thread: a few cache lines of each row.
+    const COLUMNS: usize = 256;
+    let cols = sums.len();
+    sums.par_chunks_mut(COLUMNS)
+        .enumerate()
+        .for_each(|(n, sums)| {
+            for row in rows.chunks_exact(cols) {
+                for (sum, &x) in sums.iter_mut().zip(&row[n * COLUMNS..]) {
+                    *sum += x;
+                }
+            }
+        });
 }
 
 /// A matrix for [`product`]: where it lies and its strides. `transposed` swaps its sides.

@@ -196,8 +196,13 @@ impl<T: Real> Graph<T> {
     /// A buffer without gradient, one block per partition, starting at 0: state of an optimiser,
     /// something saved for the backward pass, a result off the tape.
     pub fn buffer(&mut self, name: &str, rows: usize, cols: usize) -> Var {
+        self.given_buffer(name, rows, cols, Vec::new())
+    }
+
+    /// A buffer without gradient, `[P, rows, cols]`, and the values it starts from.
+    pub fn given_buffer(&mut self, name: &str, rows: usize, cols: usize, values: Vec<T>) -> Var {
         let shape = self.shape(rows, cols);
-        self.var(name, shape, false, Vec::new())
+        self.var(name, shape, false, values)
     }
 
     /// A trainable parameter, `[P, rows, cols]`, and the values it starts from.

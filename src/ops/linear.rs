@@ -6,7 +6,7 @@
 
 use super::{Op, leaky_relu};
 use crate::device::Cpu;
-use crate::device::cpu::{View, for_rows, product};
+use crate::device::cpu::{View, add_rows, for_rows, product};
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
@@ -38,12 +38,51 @@ pub fn linear<T: Real>(g: &mut Graph<T>, x: Var, w: Var, b: Var) -> Var {
 const TILE: usize = 64;
 const TILE_THREADS: usize = 256;
 
+/// The launch of a product of `rows × cols` entries for each partition.
+pub(super) fn launch_product(
+    kernel: &'static str,
+    [partitions, rows, cols]: [usize; 3],
+    args: Vec<Arg>,
+) -> Launch {
+    let grid = [cols.div_ceil(TILE), rows.div_ceil(TILE), partitions];
+    Launch::new(kernel, grid, TILE_THREADS, args)
+}
+
+/// The launch of a kernel that runs once over the gradient of `y`, and sums up its rows.
+pub(super) fn launch_backward_b(kernel: &'static str, y: Var, args: Vec<Arg>) -> Launch {
+    let grid = [y.shape.cols.div_ceil(32), 1, y.shape.partitions];
+    Launch::new(kernel, grid, 1024, args)
+}
+
+/// Turns the gradient of `y`, where that is a LeakyReLU's value, into that of its argument, in
+/// place, and sums up its rows into the gradient of the bias `b`.
+pub(super) fn backward_b<T: Real>(cpu: &Cpu<T>, y: Var, slope: Option<T>, b: Var, want: Want) {
+    let mut g = cpu.grad_mut(y);
+    let out = y.shape.cols;
+    if let Some(slope) = slope {
+        let y = cpu.value(y);
+        for_rows(out, [(&mut g, out)], |i, [row]| {
+            for (g, &y) in row.iter_mut().zip(&y[i * out..]) {
+                *g *= leaky_relu::derivative(y, slope);
+            }
+        });
+    }
+    if want == Want::No {
+        return;
+    }
+    let mut db = cpu.grad_mut(b);
+    for p in 0..y.shape.partitions {
+        let db = &mut db[b.at(p)];
+        if want == Want::Write {
+            db.fill(T::zero());
+        }
+        add_rows(db, &g[y.at(p)]);
+    }
+}
+
 impl<T> Linear<T> {
-    /// The launch of a product of `rows × cols` entries per partition.
     fn product(&self, kernel: &'static str, [rows, cols]: [usize; 2], args: Vec<Arg>) -> Launch {
-        let partitions = self.y.shape.partitions;
-        let grid = [cols.div_ceil(TILE), rows.div_ceil(TILE), partitions];
-        Launch::new(kernel, grid, TILE_THREADS, args)
+        launch_product(kernel, [self.y.shape.partitions, rows, cols], args)
     }
 }
 
@@ -80,17 +119,9 @@ impl<T: Real> Op<T> for Linear<T> {
     }
 
     fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (x, w) = (cpu.value(self.x), cpu.value(self.w));
-        let mut g = cpu.grad_mut(self.y);
+        backward_b(cpu, self.y, self.slope, self.b, wants[2]);
+        let (x, w, g) = (cpu.value(self.x), cpu.value(self.w), cpu.grad(self.y));
         let (inner, out) = (self.w.shape.cols, self.w.shape.rows);
-        if let Some(slope) = self.slope {
-            let y = cpu.value(self.y);
-            for_rows(out, [(&mut g, out)], |i, [row]| {
-                for (g, &y) in row.iter_mut().zip(&y[i * out..]) {
-                    *g *= leaky_relu::derivative(y, slope);
-                }
-            });
-        }
         for p in 0..self.y.shape.partitions {
             let g = View::new(&g[self.y.at(p)], out);
             if wants[0] != Want::No {
@@ -102,20 +133,6 @@ impl<T: Real> Op<T> for Linear<T> {
                 let dw = &mut cpu.grad_mut(self.w)[self.w.at(p)];
                 let x = View::new(&x[self.x.at(p)], inner);
                 product(dw, g.transposed(), x, wants[1] == Want::Add);
-            }
-        }
-        if wants[2] != Want::No {
-            let mut db = cpu.grad_mut(self.b);
-            for p in 0..self.y.shape.partitions {
-                let db = &mut db[self.b.at(p)];
-                if wants[2] == Want::Write {
-                    db.fill(T::zero());
-                }
-                for row in g[self.y.at(p)].chunks_exact(out) {
-                    for (db, &g) in db.iter_mut().zip(row) {
-                        *db += g;
-                    }
-                }
             }
         }
     }
@@ -156,8 +173,7 @@ impl<T: Real> Op<T> for Linear<T> {
                 Arg::real(self.slope.unwrap_or(T::one())),
                 Arg::want(wants[2]),
             ];
-            let grid = [out.div_ceil(32), 1, self.y.shape.partitions];
-            launches.push(Launch::new("linear_backward_b", grid, 1024, args));
+            launches.push(launch_backward_b("linear_backward_b", self.y, args));
         }
         if wants[0] != Want::No {
             let args = vec![

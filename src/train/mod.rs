@@ -5,6 +5,7 @@
 //! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
 //! that looks at the test labels.
 
+mod first_layer;
 pub mod memory;
 mod problem;
 mod session;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+pub use first_layer::FirstLayer;
 pub use problem::{PartitionLabels, Problem};
 pub use session::Session;
 
@@ -37,11 +39,24 @@ pub struct Options {
     pub epochs: usize,
     /// Layers of the projectors.
     pub layers: Layers,
+    /// What the first of them is trained as: a matter of cost alone.
+    pub first_layer: FirstLayer,
     /// Dimension of the common representation.
     pub common: usize,
 }
 
 impl Options {
+    /// The paper's run, and the released code's defaults.
+    pub const PAPER: Options = Options {
+        objective: Objective::PAPER,
+        optimizer: Optimizer::MomentumSgd,
+        lr: 0.1,
+        epochs: 3000,
+        layers: Layers::Double,
+        common: 256,
+        first_layer: FirstLayer::Auto,
+    };
+
     /// Sizes of the model for domains of these dimensions.
     pub fn dimensions(&self, source: usize, target: usize, classes: usize) -> Dimensions {
         Dimensions {

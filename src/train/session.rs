@@ -3,7 +3,7 @@
 use crate::device::Device;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
-use crate::model::{Dimensions, Model, Parameters};
+use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, record_metrics, schedule};
 use crate::real::Real;
@@ -13,7 +13,10 @@ use crate::train::{EpochMetrics, Options, Problem};
 pub(super) const RING: usize = 64;
 
 /// A recorded SSAN step for all partitions of a problem, ready to replay.
-pub struct Session<T: Real> {
+pub struct Session<'a, T: Real> {
+    problem: &'a Problem,
+    /// What each partition started from: weights in Gram form are formed from it.
+    initial: &'a [Parameters],
     device: Box<dyn Device<T>>,
     model: Model,
     terms: Terms,
@@ -27,20 +30,31 @@ pub struct Session<T: Real> {
     pending: Vec<Option<EpochMetrics>>,
 }
 
-impl<T: Real> Session<T> {
+impl<'a, T: Real> Session<'a, T> {
     /// Records the step, with partition `p` starting from `initial[p]`, and loads it to a device.
     ///
     /// # Errors
     /// What `load` returns.
     pub fn new(
-        problem: &Problem,
+        problem: &'a Problem,
         options: &Options,
-        initial: &[Parameters],
+        initial: &'a [Parameters],
         load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
-    ) -> Result<Session<T>> {
+    ) -> Result<Session<'a, T>> {
         let mut graph = Graph::new(problem.partitions.len());
         let g = &mut graph;
-        let model = Model::record(g, problem.dimensions(options), initial);
+        let [source, target] = options.first_layers(problem);
+        let domains = [
+            Domain {
+                features: &problem.source,
+                form: source,
+            },
+            Domain {
+                features: &problem.target,
+                form: target,
+            },
+        ];
+        let model = Model::record(g, problem.dimensions(options), initial, domains);
         let inputs = record_inputs(g, problem);
         let schedule = schedule(g, options.epochs);
         let terms = options.objective.record(g, &model, &inputs, &schedule);
@@ -66,6 +80,8 @@ impl<T: Real> Session<T> {
             .map(|p| [known(&p.source), known(&p.labelled), known(&p.truth)])
             .collect();
         Ok(Session {
+            problem,
+            initial,
             device: load(graph)?,
             model,
             terms,
@@ -146,14 +162,14 @@ impl<T: Real> Session<T> {
     /// # Errors
     /// The device fails.
     pub fn parameters(&self) -> Result<Vec<Parameters>> {
-        let mut parameters = vec![Parameters::new(); self.counts.len()];
-        for var in self.model.vars() {
-            let values = self.device.read(var)?;
-            for (p, parameters) in parameters.iter_mut().enumerate() {
-                parameters.push(values[var.at(p)].iter().map(|x| x.wide()).collect());
-            }
-        }
-        Ok(parameters)
+        let features = [&self.problem.source, &self.problem.target];
+        let read = |var| self.device.read(var);
+        self.model.parameters(self.initial, features, read)
+    }
+
+    /// What the source and the target projector's first layer is trained as.
+    pub fn first_layers(&self) -> [Form; 2] {
+        self.model.forms()
     }
 
     /// Sizes of the model.
@@ -172,9 +188,8 @@ impl<T: Real> Session<T> {
     }
 }
 
-/// Records the data of `problem`.
+/// Records the labels of `problem`.
 fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
-    let real = |values: &[f64]| values.iter().map(|&x| T::of(x)).collect();
     let (source, target) = (&problem.source, &problem.target);
     let gather = |of: &dyn Fn(usize) -> Vec<i32>| -> Vec<i32> {
         (0..problem.partitions.len()).flat_map(of).collect()
@@ -195,8 +210,6 @@ fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
     let [source_labels, labelled, unlabelled, target_rows, truth] =
         labels.map(|(rows, values)| g.given_labels(rows, values));
     Inputs {
-        source: g.constant("source", source.rows, source.cols, real(&source.values)),
-        target: g.constant("target", target.rows, target.cols, real(&target.values)),
         source_labels,
         labelled,
         unlabelled,

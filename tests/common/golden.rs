@@ -18,7 +18,7 @@ use ssan::model::{Layers, Parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
-use ssan::train::{EpochMetrics, Options, PartitionLabels, Problem, Session};
+use ssan::train::{EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session};
 
 /// The traces, by the name of their file without `.json`.
 pub const TRACES: [&str; 12] = [
@@ -112,7 +112,7 @@ impl Tensor {
 }
 
 impl Config {
-    fn options(&self) -> Options {
+    fn options(&self, first_layer: FirstLayer) -> Options {
         let unknown = |what: &str| -> ! { panic!("a trace with {what}") };
         let refinement = match self.combine_pred.as_str() {
             "None" => Refinement::None,
@@ -149,6 +149,7 @@ impl Config {
                 other => unknown(other),
             },
             common: self.d_common,
+            first_layer,
         }
     }
 }
@@ -196,19 +197,20 @@ fn torch_name(name: &str) -> String {
     format!("{layer}.{kind}")
 }
 
-/// Follows the trace at `path`, its first `epochs` epochs at most, on the device that `load` puts
-/// the recorded step on: losses and final parameters to 1e-9 (a rounding near a tie of squared
-/// distances grows: `Euclidean` to 1e-7), labels, selections and accuracies exactly. Parameters
-/// are compared at the trace's end alone.
+/// Follows the trace at `path`, its first `epochs` epochs at most, with the first layers in the
+/// given form, on the device that `load` puts the recorded step on: losses and final parameters to
+/// 1e-9 (a rounding near a tie of squared distances grows: `Euclidean` to 1e-7), labels, selections
+/// and accuracies exactly. Parameters are compared at the trace's end alone.
 pub fn follow(
     path: &Path,
     epochs: usize,
+    first_layer: FirstLayer,
     load: impl FnOnce(Graph<f64>) -> Result<Box<dyn Device<f64>>>,
 ) {
     let text = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let trace: Trace =
         serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let (problem, options) = (trace.problem(), trace.config.options());
+    let (problem, options) = (trace.problem(), trace.config.options(first_layer));
     let tolerance = match options.objective.refinement {
         Refinement::Agreement(Similarity::Euclidean) => 1e-7,
         _ => 1e-9,

@@ -12,12 +12,9 @@ use ssan::Result;
 use ssan::data::{self, Matrix, Task};
 use ssan::device::{Choice, Cuda, Device, Request, available, choose};
 use ssan::graph::Graph;
-use ssan::model::{Layers, initial_parameters};
-use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity};
-use ssan::optim::Optimizer;
+use ssan::model::{Parameters, initial_parameters};
 use ssan::real::Real;
-use ssan::train::{EpochMetrics, Options, PartitionLabels, Problem, Session, train};
+use ssan::train::{EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session, train};
 
 use crate::cases::cases;
 use crate::golden;
@@ -84,27 +81,21 @@ fn the_card_follows_every_trace() {
     if !present("the released code's traces on the card, in double") {
         return;
     }
-    for name in golden::TRACES {
-        println!("{name}");
-        golden::follow(&golden::path(name), usize::MAX, |graph| load(graph, true));
+    for first_layer in [FirstLayer::Direct, FirstLayer::Gram] {
+        for name in golden::TRACES {
+            println!("{name}, {first_layer:?}");
+            golden::follow(&golden::path(name), usize::MAX, first_layer, |graph| {
+                load(graph, true)
+            });
+        }
     }
 }
 
 fn options(epochs: usize) -> Options {
     Options {
-        objective: Objective {
-            alpha: 0.1,
-            beta: 0.004,
-            gamma: 0.1,
-            temperature: 5.0,
-            refinement: Refinement::Agreement(Similarity::Cosine),
-            alignment: Alignment::Pairwise(Prototypes::Three),
-        },
-        optimizer: Optimizer::MomentumSgd,
-        lr: 0.1,
         epochs,
-        layers: Layers::Double,
         common: 64,
+        ..Options::PAPER
     }
 }
 
@@ -156,17 +147,12 @@ fn digits(partitions: usize) -> Problem {
     Problem::new(&task, &splits.expect("splits"))
 }
 
-fn session<T: Real>(
-    problem: &Problem,
-    load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
-) -> Session<T> {
-    let options = options(1000);
-    let dimensions = problem.dimensions(&options);
+fn initial(problem: &Problem, options: &Options) -> Vec<Parameters> {
+    let dimensions = problem.dimensions(options);
     let partitions = 0..problem.partitions.len();
-    let initial: Vec<_> = partitions
+    partitions
         .map(|p| initial_parameters(&dimensions, 2020, p))
-        .collect();
-    Session::new(problem, &options, &initial, load).unwrap_or_else(|e| panic!("{e}"))
+        .collect()
 }
 
 /// Everything that the device holds after some steps, bit by bit.
@@ -191,22 +177,31 @@ fn contents<T: Real>(device: &dyn Device<T>) -> Vec<(String, Vec<u8>)> {
 }
 
 fn same_bytes<T: Real>(what: &str, problem: &Problem, ways: [bool; 2]) {
-    let run = |use_graph| {
-        let mut session = session::<T>(problem, |graph| load(graph, use_graph));
-        for steps in [1, 2, 50] {
-            session.run(steps).unwrap();
+    for first_layer in [FirstLayer::Direct, FirstLayer::Gram] {
+        let options = Options {
+            first_layer,
+            ..options(1000)
+        };
+        let initial = initial(problem, &options);
+        let run = |use_graph| {
+            let load = |graph: Graph<T>| load(graph, use_graph);
+            let session = Session::new(problem, &options, &initial, load);
+            let mut session = session.unwrap_or_else(|e| panic!("{e}"));
+            for steps in [1, 2, 50] {
+                session.run(steps).unwrap();
+            }
+            contents(session.device())
+        };
+        let [first, second] = ways.map(run);
+        assert_eq!(first.len(), second.len());
+        for ((name, first), (_, second)) in first.iter().zip(&second) {
+            assert!(
+                first == second,
+                "{what}, {}, {first_layer:?}: {name} differs at byte {:?}",
+                T::C_NAME,
+                first.iter().zip(second).position(|(a, b)| a != b)
+            );
         }
-        contents(session.device())
-    };
-    let [first, second] = ways.map(run);
-    assert_eq!(first.len(), second.len());
-    for ((name, first), (_, second)) in first.iter().zip(&second) {
-        assert!(
-            first == second,
-            "{what}, {}: {name} differs at byte {:?}",
-            T::C_NAME,
-            first.iter().zip(second).position(|(a, b)| a != b)
-        );
     }
 }
 
@@ -240,10 +235,7 @@ fn training_agrees_with_the_cpu() {
     const EPOCHS: usize = 300;
     let problem = digits(2);
     let options = options(EPOCHS);
-    let dimensions = problem.dimensions(&options);
-    let initial: Vec<_> = (0..2)
-        .map(|p| initial_parameters(&dimensions, 2020, p))
-        .collect();
+    let initial = initial(&problem, &options);
     let run = |choice: Choice| {
         let mut all: Vec<EpochMetrics> = Vec::new();
         let mut observe = |epoch: &EpochMetrics| {
