@@ -7,10 +7,10 @@ use ssan::Result;
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
 use ssan::ops::{
-    Adam, ClassMeans, DomainRows, Prototypes, Sgd, Similarity, advance, argmax, class_means,
-    count_correct, cross_entropy, domain_bce, gradient_reversal, l2_normalize, leaky_relu, linear,
-    pairwise_alignment, record_metrics, refine, schedule, similarity, soft_correlation, softmax,
-    triplet_margin, weighted_sum,
+    Adam, ClassMeans, DomainRows, GramLayer, Prototypes, Sgd, Similarity, advance, argmax,
+    class_means, count_correct, cross_entropy, domain_bce, gradient_reversal, gram_linear,
+    l2_normalize, leaky_relu, linear, pairwise_alignment, record_metrics, refine, schedule,
+    similarity, soft_correlation, softmax, triplet_margin, weighted_sum,
 };
 use ssan::real::Real;
 
@@ -147,6 +147,18 @@ fn products<T: Real>(cases: &mut Cases<T>) {
             vec![leaky_relu(g, y, 0.2)]
         };
         cases.add(format!("linear of shared rows, {name}"), &layer, shared);
+        let gram = [(rows, outputs), (1, 1), (1, outputs)];
+        cases.add(format!("gram_linear, {name}"), &gram, move |g, x| {
+            let layer = GramLayer {
+                gram: g.constant("gram", rows, rows, numbers(1, rows * rows)),
+                start: g.given_buffer("start", rows, outputs, numbers(2, x[0].shape.len())),
+                scale: x[1],
+                coefficients: x[0],
+                bias: x[2],
+            };
+            let y = gram_linear(g, layer);
+            vec![leaky_relu(g, y, 0.2)]
+        });
     }
 }
 
