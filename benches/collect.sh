@@ -34,6 +34,10 @@ if [ -e "$out" ]; then
 fi
 mkdir -p "$out"/{tests,benches,bin}
 out=$(cd "$out" && pwd)
+# From here on it is a collection, which the next run replaces should this one fail.
+cp benches/run.sh "$out/run.sh"
+chmod +x "$out/run.sh"
+echo 'echo "this collection is incomplete" >&2; exit 1' >"$out/built"
 
 # "kind name executable" of everything that a build makes.
 executables() {
@@ -46,7 +50,7 @@ take() {
     chmod +x "$out/$1"
 }
 
-cargo test --release --locked --no-run --message-format=json | executables >"$out/built"
+built=$(cargo test --release --locked --no-run --message-format=json | executables)
 while read -r kind name executable; do
     case $kind in
         test) take "tests/$name" "$executable" ;;
@@ -54,12 +58,12 @@ while read -r kind name executable; do
         # Of binaries: the binary itself, which tests run, and not its unit tests.
         bin) [[ $executable == */deps/* ]] || take "bin/$name" "$executable" ;;
     esac
-done <"$out/built"
+done <<<"$built"
 
-cargo bench --locked --no-run --benches --message-format=json | executables >"$out/built"
+built=$(cargo bench --locked --no-run --benches --message-format=json | executables)
 while read -r kind name executable; do
     [ "$kind" != bench ] || take "benches/$name" "$executable"
-done <"$out/built"
+done <<<"$built"
 
 mkdir "$out/repo"
 git ls-files -z --cached --others --exclude-standard |
@@ -68,8 +72,6 @@ git ls-files -z --cached --others --exclude-standard |
         [ ! -e "$file" ] || printf '%s\0' "$file"
     done | tar -c --null -T - | tar -x -C "$out/repo"
 
-cp benches/run.sh "$out/run.sh"
-chmod +x "$out/run.sh"
 {
     # Paths that are compiled into the tests.
     printf 'ROOT=%q\n' "$root"
