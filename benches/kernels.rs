@@ -17,12 +17,12 @@ use std::time::Instant;
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
 use common::{Setup, Sizes, first_layer};
+use ssan::Result;
 use ssan::device::launch::{Arg, Buffer, Launch, Layout};
 use ssan::device::profile::{Part, Phase};
 use ssan::device::{Choice, Cpu, Cuda, Device, Request, choose};
 use ssan::graph::Graph;
-use ssan::train::{FirstLayer, Session};
-use ssan::{Error, Result};
+use ssan::train::{FirstLayer, recorded_step};
 
 /// Time of every kernel (CUDA) or operation (CPU) of one step on random data.
 #[derive(Parser)]
@@ -85,21 +85,12 @@ fn main() -> Result<()> {
 }
 
 /// The step of a training run, recorded.
-fn record(setup: &Setup) -> Result<Graph<f32>> {
-    let mut recorded = None;
-    let taken = Session::new(&setup.problem, &setup.options, &setup.initial, |graph| {
-        recorded = Some(graph);
-        Err(Error::Device("the recording is all that is wanted".into()))
-    });
-    match (recorded, taken) {
-        (Some(graph), _) => Ok(graph),
-        (None, Err(e)) => Err(e),
-        (None, Ok(_)) => unreachable!("a session loads its step"),
-    }
+fn record(setup: &Setup) -> Graph<f32> {
+    recorded_step(&setup.problem, &setup.options, &setup.initial)
 }
 
 fn on_cpu(args: &Args, setup: &Setup) -> Result<()> {
-    let graph = record(setup)?;
+    let graph = record(setup);
     let layout = Layout::of(&graph);
     let mut cpu = Cpu::load(graph);
     let parts = cpu.profile(args.warm_up, args.repetitions);
@@ -112,7 +103,7 @@ fn on_cpu(args: &Args, setup: &Setup) -> Result<()> {
 }
 
 fn on_card(args: &Args, setup: &Setup, ordinal: usize) -> Result<()> {
-    let load = |use_graph| Cuda::load(record(setup)?, ordinal, use_graph);
+    let load = |use_graph| Cuda::load(record(setup), ordinal, use_graph);
     let step = |cuda: &mut Cuda<f32>| {
         seconds_per_step(args, |steps| {
             cuda.steps(steps)?;
@@ -304,14 +295,17 @@ fn rows(parts: &[Part], layout: &Layout) -> Vec<Row> {
 fn products(launches: &[Launch]) -> Option<(String, f64)> {
     let mut found = None;
     for launch in launches {
-        if !["linear", "linear_backward_x", "linear_backward_w"].contains(&launch.kernel) {
-            continue;
-        }
-        let sizes = launch.args.iter().filter_map(|arg| match arg {
+        let ints = launch.args.iter().filter_map(|arg| match arg {
             Arg::Int(n) => Some(*n),
             _ => None,
         });
-        let sizes: Vec<i32> = sizes.take(3).collect();
+        let ints: Vec<i32> = ints.collect();
+        let sizes = match launch.kernel {
+            "linear" | "linear_backward_x" | "linear_backward_w" => [ints[0], ints[1], ints[2]],
+            // The Gram matrix is square.
+            "gram_linear" => [ints[0], ints[0], ints[1]],
+            _ => continue,
+        };
         let each: f64 = sizes.iter().copied().map(f64::from).product();
         let partitions = f64::from(launch.grid[2]);
         let sizes: Vec<String> = sizes.iter().map(i32::to_string).collect();

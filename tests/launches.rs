@@ -6,13 +6,12 @@ use std::collections::{HashMap, HashSet};
 use ssan::data::Matrix;
 use ssan::device::kernels::{Parameter, SOURCES, signatures};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
-use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::model::{Layers, initial_parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity, leaky_relu, linear, weighted_sum};
 use ssan::optim::Optimizer;
-use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, recorded_step};
 
 const OPTIONS: Options = Options {
     epochs: 10,
@@ -95,11 +94,7 @@ fn recorded(options: &Options, partitions: usize, look: impl FnOnce(&Graph<f32>)
     let dimensions = problem.dimensions(options);
     let initial = (0..partitions).map(|p| initial_parameters(&dimensions, 1, p));
     let initial: Vec<_> = initial.collect();
-    let load = |graph: Graph<f32>| {
-        look(&graph);
-        Ok(Box::new(Cpu::load(graph)) as Box<dyn Device<f32>>)
-    };
-    Session::new(&problem, options, &initial, load).expect("a recorded step");
+    look(&recorded_step(&problem, options, &initial));
 }
 
 /// What no SSAN step records: a LeakyReLU on its own, a sum of more terms than a launch takes, and

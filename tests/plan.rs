@@ -8,9 +8,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::data::Matrix;
 use ssan::device::launch::{Launch, Launches, Layout};
 use ssan::device::plan::{Access, Plan, STREAMS, Span};
-use ssan::device::{Cpu, Device};
 use ssan::model::initial_parameters;
-use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
+use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, recorded_step};
 
 /// Which launches come before which in every execution of a plan: `order[j][i]` where `i` is
 /// surely done when `j` begins. Index `n` is the end of the plan on stream 0.
@@ -203,18 +202,13 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
     let initial: Vec<_> = (0..partitions)
         .map(|p| initial_parameters(&dimensions, 1, p))
         .collect();
-    let mut found = None;
-    Session::new(&problem, &options, &initial, |graph| {
-        let launches = Launches::of(&graph);
-        let layout = Layout::of(&graph);
-        let lists = [launches.forward, launches.backward, launches.update];
-        let launches = lists.concat();
-        let accesses = launches.iter().map(|l| Access::of(&layout, l)).collect();
-        found = Some((launches, accesses));
-        Ok(Box::new(Cpu::<f32>::load(graph)) as Box<dyn Device<f32>>)
-    })
-    .expect("a recorded step");
-    found.expect("loaded")
+    let graph = recorded_step::<f32>(&problem, &options, &initial);
+    let launches = Launches::of(&graph);
+    let layout = Layout::of(&graph);
+    let lists = [launches.forward, launches.backward, launches.update];
+    let launches = lists.concat();
+    let accesses = launches.iter().map(|l| Access::of(&layout, l)).collect();
+    (launches, accesses)
 }
 
 #[test]

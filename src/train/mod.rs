@@ -16,7 +16,7 @@ use serde::Serialize;
 
 pub use first_layer::FirstLayer;
 pub use problem::{PartitionLabels, Problem};
-pub use session::Session;
+pub use session::{Session, recorded_step};
 
 use crate::device::Device;
 use crate::error::{Error, Result};

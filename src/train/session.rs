@@ -41,39 +41,12 @@ impl<'a, T: Real> Session<'a, T> {
         initial: &'a [Parameters],
         load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
     ) -> Result<Session<'a, T>> {
-        let mut graph = Graph::new(problem.partitions.len());
-        let g = &mut graph;
-        let [source, target] = options.first_layers(problem);
-        let domains = [
-            Domain {
-                features: &problem.source,
-                form: source,
-            },
-            Domain {
-                features: &problem.target,
-                form: target,
-            },
-        ];
-        let model = Model::record(g, problem.dimensions(options), initial, domains);
-        let inputs = record_inputs(g, problem);
-        let schedule = schedule(g, options.epochs);
-        let terms = options.objective.record(g, &model, &inputs, &schedule);
-        let metrics = [
-            terms.total,
-            terms.source_ce,
-            terms.labelled_ce,
-            terms.soft,
-            terms.adversarial,
-            terms.alignment,
-            terms.selected,
-            terms.source_correct,
-            terms.labelled_correct,
-            terms.unlabelled_correct,
-        ];
-        let ring = record_metrics(g, schedule.epoch, &metrics, RING);
-        g.differentiate(terms.total);
-        options.optimizer.record(g, options.lr, schedule.epoch);
-        advance(g, schedule.epoch);
+        let Recorded {
+            graph,
+            model,
+            terms,
+            ring,
+        } = record(problem, options, initial);
         let known = |labels: &[i32]| labels.iter().filter(|&&l| l >= 0).count();
         let counts = problem.partitions.iter();
         let counts = counts
@@ -186,6 +159,65 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn device(&self) -> &dyn Device<T> {
         &*self.device
     }
+}
+
+/// The whole step, recorded.
+struct Recorded<T: Real> {
+    graph: Graph<T>,
+    model: Model,
+    terms: Terms,
+    ring: Var,
+}
+
+fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters]) -> Recorded<T> {
+    let mut graph = Graph::new(problem.partitions.len());
+    let g = &mut graph;
+    let [source, target] = options.first_layers(problem);
+    let domains = [
+        Domain {
+            features: &problem.source,
+            form: source,
+        },
+        Domain {
+            features: &problem.target,
+            form: target,
+        },
+    ];
+    let model = Model::record(g, problem.dimensions(options), initial, domains);
+    let inputs = record_inputs(g, problem);
+    let schedule = schedule(g, options.epochs);
+    let terms = options.objective.record(g, &model, &inputs, &schedule);
+    let metrics = [
+        terms.total,
+        terms.source_ce,
+        terms.labelled_ce,
+        terms.soft,
+        terms.adversarial,
+        terms.alignment,
+        terms.selected,
+        terms.source_correct,
+        terms.labelled_correct,
+        terms.unlabelled_correct,
+    ];
+    let ring = record_metrics(g, schedule.epoch, &metrics, RING);
+    g.differentiate(terms.total);
+    options.optimizer.record(g, options.lr, schedule.epoch);
+    advance(g, schedule.epoch);
+    Recorded {
+        graph,
+        model,
+        terms,
+        ring,
+    }
+}
+
+/// The step that a [`Session`] loads to its device, to look at or to take elsewhere.
+pub fn recorded_step<T: Real>(
+    problem: &Problem,
+    options: &Options,
+    initial: &[Parameters],
+) -> Graph<T> {
+    record(problem, options, initial).graph
 }
 
 /// Records the labels of `problem`.

@@ -14,10 +14,12 @@ use ssan::device::{Choice, Cuda, Device, Request, available, choose};
 use ssan::graph::Graph;
 use ssan::model::{Parameters, initial_parameters};
 use ssan::real::Real;
-use ssan::train::{EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session, train};
+use ssan::train::{
+    EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session, recorded_step, train,
+};
 
 use crate::cases::cases;
-use crate::golden;
+use crate::{golden, gradients};
 
 /// Whether there is a card; if not, says that `check` does not run.
 fn present(check: &str) -> bool {
@@ -89,6 +91,30 @@ fn the_card_follows_every_trace() {
             });
         }
     }
+}
+
+#[test]
+fn the_card_gives_the_gradient_of_the_loss_it_computes() {
+    if present("the gradient on the card against finite differences, in double") {
+        gradients::check(&|graph| load(graph, true));
+    }
+}
+
+/// Timing the launches of a step leaves no trace in its buffers.
+#[test]
+fn profiling_changes_nothing() {
+    if !present("a profile of the step on the card") {
+        return;
+    }
+    let problem = problem(1);
+    let options = options(10);
+    let initial = initial(&problem, &options);
+    let graph = recorded_step::<f32>(&problem, &options, &initial);
+    let mut card = Cuda::load(graph, 0, true).unwrap();
+    card.steps(2).unwrap();
+    let before = contents(&card);
+    assert!(!card.profile(1, 2).unwrap().is_empty());
+    assert!(before == contents(&card), "the step's buffers have changed");
 }
 
 fn options(epochs: usize) -> Options {

@@ -12,6 +12,7 @@
 //! | [`cases`] | every operation on ragged and degenerate shapes, for any device |
 //! | [`ops`] | the cases on the host |
 //! | [`cuda`] | the cases and traces on a card, and what only a card shows |
+//! | [`gradients`] | the objective's gradient against finite differences, in double |
 //! | [`traces`] | the released code's traces through the kernels, in double |
 //! | [`planted`] | bugs that the checker must report: one per kernel of `planted.cu`, and each barrier taken out of the project's kernels |
 //! | `host/host.h` | the part of CUDA C++ that the kernels use |
@@ -37,6 +38,7 @@ mod cuda;
 mod executor;
 #[path = "../common/golden.rs"]
 mod golden;
+mod gradients;
 mod ops;
 mod planted;
 mod traces;
