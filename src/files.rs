@@ -1,5 +1,6 @@
 //! Writing files so that a failure leaves what was there.
 
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,31 +8,47 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// A file being written beside its final place; [`AtomicFile::commit`] moves it there.
+/// A file being written beside its final place; [`AtomicFile::commit`] moves it there. What is no
+/// regular file, for instance `/dev/stdout`, is written directly.
 pub struct AtomicFile {
     path: PathBuf,
-    writer: BufWriter<NamedTempFile>,
+    target: Target,
+}
+
+enum Target {
+    Beside(BufWriter<NamedTempFile>),
+    Direct(BufWriter<File>),
 }
 
 impl AtomicFile {
-    /// Starts a file that will stand at `path`.
+    /// Starts a file that will stand at `path`, or where the link `path` points to.
     ///
     /// # Errors
     /// `path` is a directory, or nothing can be written beside it.
     pub fn create(path: &Path) -> Result<AtomicFile> {
-        if path.is_dir() {
-            return Err(Error::file(path, "is a directory; name a file"));
-        }
-        let directory = match path.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
+        let failed = |e: std::io::Error| Error::file(path, format!("cannot be written: {e}"));
+        let (path, target) = match std::fs::metadata(path) {
+            Ok(there) if there.is_dir() => {
+                return Err(Error::file(path, "is a directory; name a file"));
+            }
+            Ok(there) if !there.is_file() => {
+                let file = File::options().write(true).open(path).map_err(failed)?;
+                (path.to_path_buf(), Target::Direct(BufWriter::new(file)))
+            }
+            there => {
+                let path = match there {
+                    Ok(_) => path.canonicalize().map_err(failed)?,
+                    Err(_) => path.to_path_buf(),
+                };
+                let directory = match path.parent() {
+                    Some(parent) if parent != Path::new("") => parent,
+                    _ => Path::new("."),
+                };
+                let file = NamedTempFile::new_in(directory).map_err(failed)?;
+                (path, Target::Beside(BufWriter::new(file)))
+            }
         };
-        let file = NamedTempFile::new_in(directory)
-            .map_err(|e| Error::file(path, format!("cannot be written: {e}")))?;
-        Ok(AtomicFile {
-            path: path.to_path_buf(),
-            writer: BufWriter::new(file),
-        })
+        Ok(AtomicFile { path, target })
     }
 
     /// Appends `bytes`.
@@ -39,8 +56,11 @@ impl AtomicFile {
     /// # Errors
     /// The file system refuses, for instance when it is full.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let written = self.writer.write_all(bytes);
-        written.map_err(|e| Error::file(&self.path, e))
+        let written = match &mut self.target {
+            Target::Beside(writer) => writer.write_all(bytes),
+            Target::Direct(writer) => writer.write_all(bytes),
+        };
+        written.map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
     }
 
     /// Moves the file to its place, over what was there.
@@ -49,12 +69,14 @@ impl AtomicFile {
     /// The file system refuses; what was there stays.
     pub fn commit(self) -> Result<()> {
         let path = self.path;
-        let failed = |e: std::io::Error| Error::file(&path, e);
-        let file = self
-            .writer
-            .into_inner()
-            .map_err(|e| failed(e.into_error()))?;
-        file.persist(&path).map_err(|e| failed(e.error))?;
+        let failed = |e: std::io::Error| Error::file(&path, format!("cannot be written: {e}"));
+        match self.target {
+            Target::Beside(writer) => {
+                let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
+                file.persist(&path).map_err(|e| failed(e.error))?;
+            }
+            Target::Direct(mut writer) => writer.flush().map_err(failed)?,
+        }
         Ok(())
     }
 }

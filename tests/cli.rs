@@ -505,3 +505,46 @@ fn a_reader_that_goes_away_is_no_panic() {
     assert!(!text(&output.stderr).contains("panicked"));
     assert!(output.status.code().is_some());
 }
+
+/// What is no regular file is written to, not replaced; what cannot be written is told.
+#[cfg(target_os = "linux")]
+#[test]
+fn devices_are_written_to() {
+    let folder = folder();
+    let out = passes(folder.path(), &format!("{SHORT} --metrics /dev/stderr"));
+    assert!(out.contains("last epoch"));
+    let output = ssan(folder.path(), &format!("{SHORT} --metrics /dev/stderr"));
+    assert_eq!(text(&output.stderr).matches("\"source_ce\"").count(), 10);
+    fails(
+        folder.path(),
+        &format!("{SHORT} --metrics /dev/full"),
+        1,
+        &["/dev/full", "cannot be written"],
+    );
+    let full = std::fs::metadata("/dev/full").unwrap();
+    assert!(!full.is_file(), "the device is still one");
+}
+
+/// A link stays a link; what it points to is replaced.
+#[cfg(unix)]
+#[test]
+fn links_are_followed() {
+    let folder = folder();
+    std::fs::write(folder.path().join("real.jsonl"), "old").unwrap();
+    std::os::unix::fs::symlink("real.jsonl", folder.path().join("link.jsonl")).unwrap();
+    passes(folder.path(), &format!("{SHORT} --metrics link.jsonl"));
+    let link = std::fs::symlink_metadata(folder.path().join("link.jsonl")).unwrap();
+    assert!(link.is_symlink());
+    let text = std::fs::read_to_string(folder.path().join("real.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 10);
+}
+
+#[test]
+fn devices_are_listed() {
+    let folder = TempDir::new().unwrap();
+    let out = passes(folder.path(), "devices");
+    for start in ["cpu", "cuda", "NVRTC", "auto"] {
+        let listed = out.lines().any(|line| line.starts_with(start));
+        assert!(listed, "{start:?} begins no line of:\n{out}");
+    }
+}

@@ -45,9 +45,6 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(&args),
-        Command::Devices => {
-            output::Text { json: false }.line(device::describe());
-            Ok(())
-        }
+        Command::Devices => output::print(&device::describe()),
     }
 }

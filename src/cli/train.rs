@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::options::{TaskNames, TrainArgs};
-use super::output::{Text, complain};
+use super::output::{Text, complain, print};
 use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
 use crate::error::{Error, Result};
@@ -45,7 +45,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let task = read_task(args)?;
     memory::check(&task, partitions, &options)?;
     let splits = splits(args, &task, partitions)?;
-    describe(&text, &task, &splits);
+    describe(&text, &task, &splits)?;
     let problem = Problem::new(&task, &splits);
     let dimensions = problem.dimensions(&options);
     let initial: Vec<Parameters> = match &args.init {
@@ -73,7 +73,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         "{} epochs of {} on {device}",
         options.epochs,
         counted(partitions, "partition"),
-    ));
+    ))?;
     let mut progress = Progress::new(&options, partitions);
     let outcome = train::<f32>(
         &problem,
@@ -108,12 +108,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         }
     }
     let summary = Summary::new(&task, device, results);
-    summary.tell(&text, args.checkpoint_path.as_deref());
+    summary.tell(&text, args.checkpoint_path.as_deref())?;
     if args.json {
-        use std::io::Write;
-        let json = serde_json::to_string(&summary).expect("numbers and names");
-        writeln!(std::io::stdout(), "{json}")
-            .map_err(|e| Error::file("standard output", format!("cannot be written: {e}")))?;
+        print(&serde_json::to_string(&summary).expect("numbers and names"))?;
     }
     Ok(())
 }
@@ -147,7 +144,7 @@ fn splits(args: &TrainArgs, task: &Task, partitions: usize) -> Result<Vec<Split>
 }
 
 /// Tells what is trained on.
-fn describe(text: &Text, task: &Task, splits: &[Split]) {
+fn describe(text: &Text, task: &Task, splits: &[Split]) -> Result<()> {
     let split = &splits[0];
     let mut table = table();
     let mut domain = |role: &str, domain: &Domain, rows: String| {
@@ -165,13 +162,13 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) {
         split.unlabelled.len()
     );
     domain("target", &task.target, rows);
-    text.line(table.trim_fmt());
+    text.line(table.trim_fmt())?;
     let classes: Vec<String> = task.classes.iter().map(|c| c.to_string()).collect();
     text.line(format_args!(
         "{} classes: {}",
         classes.len(),
         abridged(&classes)
-    ));
+    ))?;
     let domains = [&task.source, &task.target];
     let notes = domains.map(|d| d.notes.iter().map(|note| format!("{}: {note}", d.name)));
     for note in notes
@@ -179,8 +176,9 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) {
         .flatten()
         .chain(task.notes.iter().cloned())
     {
-        text.line(format_args!("note: {note}"));
+        text.line(format_args!("note: {note}"))?;
     }
+    Ok(())
 }
 
 /// The first few of many names.
@@ -266,7 +264,7 @@ impl Summary {
         }
     }
 
-    fn tell(&self, text: &Text, checkpoint: Option<&Path>) {
+    fn tell(&self, text: &Text, checkpoint: Option<&Path>) -> Result<()> {
         let percent = |x: Option<f64>| x.map_or("–".to_string(), |x| format!("{x:.2}"));
         let mut table = table();
         table.set_header([
@@ -290,21 +288,22 @@ impl Summary {
         for column in table.column_iter_mut() {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        text.line(table.trim_fmt());
+        text.line(table.trim_fmt())?;
         match (self.mean_last, self.std_last) {
             (Some(mean), Some(std)) => {
                 let partitions = counted(self.partitions.len(), "partition");
                 text.line(format_args!(
                     "accuracy on the unlabelled target, last epoch: {mean:.2} ± {std:.2} % \
                      (mean ± standard deviation of {partitions})"
-                ));
+                ))?;
                 text.line(format_args!(
                     "best epoch: {} %, an oracle: it is chosen by the test labels, which nobody has",
                     percent(self.mean_best)
-                ));
+                ))?;
             }
-            _ => text
-                .line("accuracy on the unlabelled target: unknown, its rows have no ground truth"),
+            _ => text.line(
+                "accuracy on the unlabelled target: unknown, its rows have no ground truth",
+            )?,
         }
         match checkpoint {
             Some(folder) => text.line(format_args!("parameters: {}", folder.display())),

@@ -124,9 +124,7 @@ impl<T: Real> Op<T> for GramLinear<T> {
     }
 
     fn fuse_leaky_relu(&mut self, slope: T) -> bool {
-        let fused = self.slope.is_none();
-        self.slope.get_or_insert(slope);
-        fused
+        leaky_relu::fuse(&mut self.slope, slope)
     }
 
     fn launches(&self) -> Vec<Launch> {

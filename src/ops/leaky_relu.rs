@@ -26,6 +26,13 @@ pub(super) fn derivative<T: Real>(y: T, slope: T) -> T {
     if y > T::zero() { T::one() } else { slope }
 }
 
+/// Takes a LeakyReLU into an operation that has room for one; whether it had.
+pub(super) fn fuse<T>(room: &mut Option<T>, slope: T) -> bool {
+    let fused = room.is_none();
+    room.get_or_insert(slope);
+    fused
+}
+
 /// Records LeakyReLU of `x` with a positive slope. Straight after the operation that made `x`, and
 /// where that can take it in, it becomes part of it: the result is then `x` itself.
 pub fn leaky_relu<T: Real>(g: &mut Graph<T>, x: Var, slope: f64) -> Var {
