@@ -18,6 +18,7 @@
 //! | [`objective`] | the SSAN losses, pseudo-labels and their refinement |
 //! | [`optim`] | the optimisers by the release's names |
 //! | [`train`] | the protocol: partitions, epochs, metrics, the result |
+//! | [`predictions`] | the labels of the unlabelled rows, per partition and by vote |
 //! | [`parameters`], [`files`], [`memory`] | parameters as safetensors; files written whole or not at all; memory left |
 //! | [`memory`] | how much of it is left |
 //! | [`cli`] | the `ssan` command |
@@ -39,6 +40,7 @@ pub mod objective;
 pub mod ops;
 pub mod optim;
 pub mod parameters;
+pub mod predictions;
 pub mod real;
 pub mod train;
 

@@ -548,3 +548,38 @@ fn devices_are_listed() {
         assert!(listed, "{start:?} begins no line of:\n{out}");
     }
 }
+
+/// The labels in the file are those whose accuracy is reported, for every partition.
+#[test]
+fn predictions_label_the_unlabelled_rows() {
+    let folder = folder();
+    let line = format!("{SHORT} --nepoch 40 --lr 0.5 --predictions p.csv --json");
+    let result = json(&passes(folder.path(), &line));
+    let table = std::fs::read_to_string(folder.path().join("p.csv")).unwrap();
+    let mut lines = table.lines();
+    let header = "row,partition,class,probability,prototypes_agree";
+    assert_eq!(lines.next(), Some(header));
+    let cells: Vec<Vec<&str>> = lines.map(|l| l.split(',').collect()).collect();
+    let right = |c: &&Vec<&str>| c[0].parse::<usize>().unwrap() / 10 == c[2].parse().unwrap();
+    for partition in 0..2 {
+        let of = |c: &&Vec<&str>| c[1] == partition.to_string();
+        let rows = cells.iter().filter(of);
+        assert_eq!(rows.clone().count(), 21, "three of each class are labelled");
+        let accuracy = 100.0 * rows.filter(right).count() as f64 / 21.0;
+        let told = result["partitions"][partition]["accuracy_last"].as_f64();
+        approx::assert_relative_eq!(accuracy, told.unwrap(), max_relative = 1e-12);
+    }
+    let votes = cells.iter().filter(|c| c[1] == "vote");
+    assert!((21..=30).contains(&votes.count()));
+    for cell in &cells {
+        let probability: f64 = cell[3].parse().unwrap();
+        assert!((1.0 / 3.0 - 1e-6..=1.0).contains(&probability), "{cell:?}");
+        assert!(cell[4] == "true" || cell[4] == "false");
+    }
+    fails(
+        folder.path(),
+        &format!("{SHORT} --predictions none/p.csv"),
+        1,
+        &["none/p.csv"],
+    );
+}

@@ -183,6 +183,11 @@ pub(super) struct TrainArgs {
     )]
     pub checkpoint_path: Option<PathBuf>,
 
+    /// File for the labels of the unlabelled target rows, by each partition and by their vote: the
+    /// row (from 0), partition, class, probability, and whether the prototypes agree
+    #[arg(long, value_name = "FILE.csv", help_heading = "Output")]
+    pub predictions: Option<PathBuf>,
+
     /// File for losses and accuracies, a JSON line per epoch and partition
     #[arg(long, value_name = "FILE.jsonl", help_heading = "Output")]
     pub metrics: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! `ssan train`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 use crate::model::{Parameters, initial_parameters};
 use crate::parameters;
+use crate::predictions;
 use crate::train::{EpochMetrics, Options, Outcome, PartitionResult, Problem, memory, train};
 
 /// What `--json` prints; accuracies in percent, `None` where no ground truth is known.
@@ -54,11 +55,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
             .map(|p| initial_parameters(&dimensions, args.seed, p))
             .collect(),
     };
-    let mut metrics = args
-        .metrics
-        .as_deref()
-        .map(AtomicFile::create)
-        .transpose()?;
+    // What cannot be written is told before training.
+    let create = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
+    let (mut metrics, predictions) = (create(&args.metrics)?, create(&args.predictions)?);
     if let Some(folder) = &args.checkpoint_path {
         std::fs::create_dir_all(folder).map_err(|e| {
             Error::file(
@@ -93,10 +92,16 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     progress.bar.finish_and_clear();
     let Outcome {
         partitions: results,
+        opinions,
         parameters: trained,
     } = outcome?;
 
     if let Some(file) = metrics {
+        file.commit()?;
+    }
+    if let Some(mut file) = predictions {
+        let found = predictions::predictions(&splits, &opinions, task.classes.len());
+        file.write(&predictions::to_csv(&found, &task.classes))?;
         file.commit()?;
     }
     if let Some(folder) = &args.checkpoint_path {

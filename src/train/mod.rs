@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use first_layer::FirstLayer;
-pub use problem::{PartitionLabels, Problem};
+pub use problem::{PartitionLabels, Problem, target_rows};
 pub use session::{Session, recorded_step};
 
 use crate::device::Device;
@@ -135,11 +135,22 @@ pub struct PartitionResult {
     pub ms_per_epoch: f64,
 }
 
+/// What one partition says of every target row of its problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opinions {
+    /// The network's probability of every class, `n × K`.
+    pub probabilities: Vec<f64>,
+    /// Class of the most similar prototype; the network's own without a second opinion.
+    pub nearest: Vec<i32>,
+}
+
 /// What a run ends with.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// One result per partition.
     pub partitions: Vec<PartitionResult>,
+    /// What each partition's trained parameters say of the target rows.
+    pub opinions: Vec<Opinions>,
     /// Trained parameters of each partition.
     pub parameters: Vec<Parameters>,
 }
@@ -216,6 +227,7 @@ pub fn train<T: Real>(
     });
     Ok(Outcome {
         partitions: partitions.collect(),
+        opinions: session.opinions()?,
         parameters: session.parameters()?,
     })
 }

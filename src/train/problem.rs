@@ -1,5 +1,7 @@
 //! A task and its splits as the arrays that a step works on.
 
+use std::collections::BTreeSet;
+
 use super::Options;
 use crate::data::{Matrix, Split, Task};
 use crate::model::Dimensions;
@@ -33,17 +35,8 @@ pub struct Problem {
 impl Problem {
     /// The rows and labels of `task` that `splits` use, one partition per split.
     pub fn new(task: &Task, splits: &[Split]) -> Problem {
-        let used = |rows: usize, of: &dyn Fn(&Split) -> Vec<usize>| {
-            let mut used = vec![false; rows];
-            for row in splits.iter().flat_map(of) {
-                used[row] = true;
-            }
-            (0..rows).filter(|&i| used[i]).collect::<Vec<usize>>()
-        };
-        let source = used(task.source.features.rows, &|s| s.source.clone());
-        let target = used(task.target.features.rows, &|s| {
-            [&s.labelled[..], &s.unlabelled[..]].concat()
-        });
+        let source = in_use(splits.iter().flat_map(|s| &s.source));
+        let target = target_rows(splits);
         let class = |label: Option<usize>| label.map_or(-1, |k| k as i32);
         let partitions = splits.iter().map(|split| {
             let truth = spread(&target, &split.unlabelled, |i| class(task.target_labels[i]));
@@ -66,6 +59,19 @@ impl Problem {
     pub fn dimensions(&self, options: &Options) -> Dimensions {
         options.dimensions(self.source.cols, self.target.cols, self.classes)
     }
+}
+
+/// Which rows of the task's target the target matrix of [`Problem::new`] has, in its order.
+pub fn target_rows(splits: &[Split]) -> Vec<usize> {
+    let rows = splits
+        .iter()
+        .flat_map(|s| s.labelled.iter().chain(&s.unlabelled));
+    in_use(rows)
+}
+
+fn in_use<'a>(rows: impl Iterator<Item = &'a usize>) -> Vec<usize> {
+    let rows: BTreeSet<usize> = rows.copied().collect();
+    rows.into_iter().collect()
 }
 
 /// One label per entry of the sorted `used`: `label(i)` for those in `rows`, −1 for the others.

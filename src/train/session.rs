@@ -7,7 +7,7 @@ use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, record_metrics, schedule};
 use crate::real::Real;
-use crate::train::{EpochMetrics, Options, Problem};
+use crate::train::{EpochMetrics, Opinions, Options, Problem};
 
 /// Epochs of metrics that the device keeps before they are read back.
 pub(super) const RING: usize = 64;
@@ -130,6 +130,23 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(complete)
     }
 
+    /// What each partition's network and prototypes said of the target rows in the last forward
+    /// pass; after [`Session::finish`]: those of the last epoch.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn opinions(&self) -> Result<Vec<Opinions>> {
+        let (logits, nearest) = (self.terms.target_logits, self.terms.nearest);
+        let z = self.device.read(logits)?;
+        let classes = self.device.read_labels(nearest)?;
+        let partitions = 0..self.counts.len();
+        let opinions = partitions.map(|p| Opinions {
+            probabilities: softmax_rows(&z[logits.at(p)], logits.shape.cols),
+            nearest: classes[nearest.at(p)].to_vec(),
+        });
+        Ok(opinions.collect())
+    }
+
     /// Parameters of every partition as they are now.
     ///
     /// # Errors
@@ -159,6 +176,18 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn device(&self) -> &dyn Device<T> {
         &*self.device
     }
+}
+
+/// Softmax of each row of `cols` logits.
+fn softmax_rows<T: Real>(logits: &[T], cols: usize) -> Vec<f64> {
+    let rows = logits.chunks_exact(cols);
+    let softmax = rows.flat_map(|row| {
+        let largest = row.iter().fold(f64::NEG_INFINITY, |m, z| m.max(z.wide()));
+        let exp: Vec<f64> = row.iter().map(|z| (z.wide() - largest).exp()).collect();
+        let sum: f64 = exp.iter().sum();
+        exp.into_iter().map(move |e| e / sum)
+    });
+    softmax.collect()
 }
 
 /// The whole step, recorded.

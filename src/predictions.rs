@@ -1,0 +1,137 @@
+//! What training is for: the labels of the unlabelled target rows, of each partition and by vote,
+//! as a table.
+
+use crate::data::{Label, Split};
+use crate::train::{Opinions, target_rows};
+
+/// The label of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Row of the target file, from 0.
+    pub row: usize,
+    /// Partition, or `None` for the vote of all in which the row is unlabelled.
+    pub partition: Option<usize>,
+    /// Index of the class.
+    pub class: usize,
+    /// The network's probability of it; in a vote, the mean over partitions.
+    pub probability: f64,
+    /// Whether the most similar prototype is of that class; in a vote, of more than half of the
+    /// partitions. Always so without a second opinion.
+    pub prototypes_agree: bool,
+}
+
+/// Labels of the unlabelled rows of `splits`, partition by partition and then by vote, each in row
+/// order. The vote is for the class of the largest mean probability, ties to the first.
+pub fn predictions(splits: &[Split], opinions: &[Opinions], classes: usize) -> Vec<Prediction> {
+    let rows = target_rows(splits);
+    let mut all = Vec::new();
+    for (p, split) in splits.iter().enumerate() {
+        for &row in &split.unlabelled {
+            all.push(predict(&rows, row, Some(p), &[&opinions[p]], classes));
+        }
+    }
+    for &row in &rows {
+        let unlabelled = |split: &Split| split.unlabelled.binary_search(&row).is_ok();
+        let voters = splits.iter().zip(opinions);
+        let voters: Vec<&Opinions> = voters
+            .filter(|(split, _)| unlabelled(split))
+            .map(|(_, opinions)| opinions)
+            .collect();
+        if !voters.is_empty() {
+            all.push(predict(&rows, row, None, &voters, classes));
+        }
+    }
+    all
+}
+
+fn predict(
+    rows: &[usize],
+    row: usize,
+    partition: Option<usize>,
+    voters: &[&Opinions],
+    classes: usize,
+) -> Prediction {
+    let at = rows.binary_search(&row).expect("a row in use");
+    let mean = |class: usize| {
+        let probabilities = voters.iter().map(|v| v.probabilities[at * classes + class]);
+        probabilities.sum::<f64>() / voters.len() as f64
+    };
+    let larger = |best, class| {
+        if mean(class) > mean(best) {
+            class
+        } else {
+            best
+        }
+    };
+    let class = (1..classes).fold(0, larger);
+    let agreeing = voters.iter().filter(|v| v.nearest[at] == class as i32);
+    Prediction {
+        row,
+        partition,
+        class,
+        probability: mean(class),
+        prototypes_agree: 2 * agreeing.count() > voters.len(),
+    }
+}
+
+/// The table as CSV with the header `row,partition,class,probability,prototypes_agree`; the
+/// partition of a vote is `vote`.
+pub fn to_csv(predictions: &[Prediction], classes: &[Label]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let header = [
+        "row",
+        "partition",
+        "class",
+        "probability",
+        "prototypes_agree",
+    ];
+    let records = predictions.iter().map(|p| {
+        [
+            p.row.to_string(),
+            p.partition.map_or("vote".to_string(), |p| p.to_string()),
+            classes[p.class].to_string(),
+            format!("{:.6}", p.probability),
+            p.prototypes_agree.to_string(),
+        ]
+    });
+    let header = header.map(str::to_string);
+    for record in std::iter::once(header).chain(records) {
+        writer.write_record(record).expect("memory can be written");
+    }
+    writer.into_inner().expect("memory can be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows 2 and 5 of the target, two partitions that have one of them unlabelled or both.
+    #[test]
+    fn each_partition_and_the_vote_label_what_is_unlabelled() {
+        let split = |labelled: &[usize], unlabelled: &[usize]| Split {
+            source: vec![0],
+            labelled: labelled.to_vec(),
+            unlabelled: unlabelled.to_vec(),
+        };
+        let splits = [split(&[7], &[2, 5]), split(&[2, 7], &[5])];
+        let opinions = [
+            Opinions {
+                probabilities: vec![0.9, 0.1, 0.4, 0.6, 0.0, 1.0],
+                nearest: vec![0, 0, 1],
+            },
+            Opinions {
+                probabilities: vec![0.2, 0.8, 0.9, 0.1, 0.0, 1.0],
+                nearest: vec![1, 0, 1],
+            },
+        ];
+        let found = predictions(&splits, &opinions, 2);
+        let table = to_csv(&found, &[Label::Text("a,b".into()), Label::Integer(3)]);
+        let expected = "row,partition,class,probability,prototypes_agree\n\
+                        2,0,\"a,b\",0.900000,true\n\
+                        5,0,3,0.600000,false\n\
+                        5,1,\"a,b\",0.900000,true\n\
+                        2,vote,\"a,b\",0.900000,true\n\
+                        5,vote,\"a,b\",0.650000,true\n";
+        assert_eq!(String::from_utf8(table).unwrap(), expected);
+    }
+}
