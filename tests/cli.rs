@@ -560,7 +560,8 @@ fn predictions_label_the_unlabelled_rows() {
     let header = "row,partition,class,probability,prototypes_agree";
     assert_eq!(lines.next(), Some(header));
     let cells: Vec<Vec<&str>> = lines.map(|l| l.split(',').collect()).collect();
-    let right = |c: &&Vec<&str>| c[0].parse::<usize>().unwrap() / 10 == c[2].parse().unwrap();
+    let right =
+        |c: &&Vec<&str>| c[0].parse::<usize>().unwrap() / 10 == c[2].parse::<usize>().unwrap();
     for partition in 0..2 {
         let of = |c: &&Vec<&str>| c[1] == partition.to_string();
         let rows = cells.iter().filter(of);
