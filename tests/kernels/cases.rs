@@ -334,6 +334,18 @@ fn off_the_tape<T: Real>(cases: &mut Cases<T>) {
             },
         );
     }
+    cases.add("refine at the threshold", &[], |g, _| {
+        let rows = [[0.5, 0.25], [0.5, 0.75], [0.25, 0.125], [0.75, 0.5]];
+        let values: Vec<T> = rows.concat().into_iter().map(T::of).collect();
+        let similar = g.given_buffer("similarity", 4, 2, values.repeat(g.partitions()));
+        let nearest = argmax(g, similar);
+        let threshold = g.constant("threshold", 1, 1, vec![T::of(0.5)]);
+        let labelled = g.labels(4);
+        let unlabelled = g.given_labels(4, vec![0; 4 * g.partitions()]);
+        let opinion = Some((similar, nearest, Some(threshold)));
+        refine(g, labelled, unlabelled, nearest, opinion);
+        vec![]
+    });
     cases.add("argmax of ties", &[], |g, _| {
         let values = [[1.0, 1.0, 1.0], [0.0, 2.0, 2.0], [3.0, -1.0, 3.0]];
         let x = g.constant(
