@@ -2,7 +2,9 @@
 
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
-use ssan::ops::{Similarity, argmax, class_means, count_correct, refine, similarity};
+use ssan::ops::{
+    Similarity, argmax, class_means, count_correct, refine, similarity, triplet_margin,
+};
 
 fn run(g: Graph<f64>) -> Cpu<f64> {
     let mut cpu = Cpu::load(g);
@@ -94,4 +96,18 @@ fn rows_of_unknown_class_are_not_counted() {
     let truth = g.given_labels(3, vec![0, -1, -1, 2, 0, 2]);
     let correct = count_correct(&mut g, found, truth);
     assert_eq!(values(&run(g), correct), [1.0, 2.0]);
+}
+
+/// The negative is the nearest centroid of another class: of the anchor (0, 0), (1, 0) and not
+/// (3, 0). `‖a−p‖² − ‖a−n‖² + m` = 4 − 1 + 0.5 for class 0; the others' terms are not positive.
+#[test]
+fn triplet_margin_takes_the_nearest_negative() {
+    let mut g = Graph::new(1);
+    let rows = g.given_labels(3, vec![0, 1, 2]);
+    let source = g.constant("source", 3, 2, vec![0.0, 0.0, 1.0, 0.0, 3.0, 0.0]);
+    let target = g.constant("target", 3, 2, vec![0.0, 2.0, 1.0, 0.0, 3.0, 0.0]);
+    let source = class_means(&mut g, &[(source, rows)], 3);
+    let target = class_means(&mut g, &[(target, rows)], 3);
+    let loss = triplet_margin(&mut g, source, target, 0.5);
+    assert_eq!(values(&run(g), loss), [3.5]);
 }

@@ -6,8 +6,8 @@ use ssan::data::Matrix;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::model::{Parameters, initial_parameters};
-use ssan::objective::{Alignment, Objective};
-use ssan::ops::Prototypes;
+use ssan::objective::{Alignment, Objective, Refinement};
+use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
 use ssan::train::{EpochMetrics, Options, Outcome, PartitionLabels, Problem, Session, train};
@@ -312,4 +312,25 @@ fn parameters_survive_a_file() {
             "cut at {cut}"
         );
     }
+}
+
+/// `Euclidean_threshold` asks for a negative squared distance of at least 0.2: however near rows are
+/// to the prototypes, none is selected, as in the released code.
+#[test]
+fn euclidean_threshold_selects_nothing() {
+    let selected = |refinement| {
+        let options = Options {
+            objective: Objective {
+                refinement,
+                // Draws the domains together.
+                beta: 0.05,
+                ..OPTIONS.objective
+            },
+            ..OPTIONS
+        };
+        let (_, metrics) = run::<f32>(&problem(7, 1), &options);
+        metrics.last().unwrap().selected
+    };
+    assert!(selected(Refinement::Agreement(Similarity::Euclidean)) > 10);
+    assert_eq!(selected(Refinement::Threshold(Similarity::Euclidean)), 0);
 }
