@@ -9,7 +9,7 @@
 mod common;
 
 use clap::Parser;
-use common::{Setup, Sizes, first_layer};
+use common::{Setup, Sizes};
 use ssan::device::{Request, choose};
 use ssan::train::{FirstLayer, train};
 
@@ -35,7 +35,7 @@ struct Args {
     #[arg(long)]
     no_graph: bool,
     /// First layers: auto, gram or direct
-    #[arg(long, default_value = "auto", value_parser = first_layer)]
+    #[arg(long, default_value = "auto")]
     first_layer: FirstLayer,
     /// Passed by cargo
     #[arg(long, hide = true)]

@@ -16,12 +16,13 @@ use std::time::Instant;
 
 use clap::Parser;
 use comfy_table::{CellAlignment, Table, presets};
-use common::{Setup, Sizes, first_layer};
+use common::{Setup, Sizes};
 use ssan::Result;
 use ssan::device::launch::{Arg, Buffer, Launch, Layout};
 use ssan::device::profile::{Part, Phase};
 use ssan::device::{Choice, Cpu, Cuda, Device, Request, choose};
 use ssan::graph::Graph;
+use ssan::median::median;
 use ssan::train::{FirstLayer, recorded_step};
 
 /// Time of every kernel (CUDA) or operation (CPU) of one step on random data.
@@ -37,7 +38,7 @@ struct Args {
     #[arg(long = "d_common", default_value_t = 256, value_parser = at_least_one)]
     common: usize,
     /// First layers: auto, gram or direct
-    #[arg(long, default_value = "auto", value_parser = first_layer)]
+    #[arg(long, default_value = "auto")]
     first_layer: FirstLayer,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
@@ -153,8 +154,7 @@ fn seconds_per_step(args: &Args, mut steps: impl FnMut(usize) -> Result<()>) -> 
         steps(AT_ONCE)?;
         times.push(start.elapsed().as_secs_f64() / AT_ONCE as f64);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(median(&mut times))
 }
 
 /// What a card can do; nothing is known of a CPU.

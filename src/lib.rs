@@ -19,7 +19,7 @@
 //! | [`optim`] | the optimisers by the release's names |
 //! | [`train`] | the protocol: partitions, epochs, metrics, the result |
 //! | [`predictions`] | the labels of the unlabelled rows, per partition and by vote |
-//! | [`parameters`], [`files`], [`memory`] | parameters as safetensors; files written whole or not at all; memory left |
+//! | [`parameters`], [`files`], [`memory`], [`median`] | parameters as safetensors; files written whole or not at all; memory left; the middle of timings |
 //! | [`memory`] | how much of it is left |
 //! | [`cli`] | the `ssan` command |
 //!
@@ -34,6 +34,7 @@ pub mod device;
 pub mod error;
 pub mod files;
 pub mod graph;
+pub mod median;
 pub mod memory;
 pub mod model;
 pub mod objective;

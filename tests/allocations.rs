@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ssan::data::Matrix;
 use ssan::device::Cpu;
-use ssan::model::initial_parameters;
 use ssan::optim::Optimizer;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
 
@@ -78,8 +77,7 @@ fn steps_allocate_nothing() {
             first_layer,
             ..Options::PAPER
         };
-        let dimensions = problem.dimensions(&options);
-        let initial = [0, 1].map(|p| initial_parameters(&dimensions, 1, p));
+        let initial = problem.initial_parameters(&options, 1);
         let load = |graph| Ok(Box::new(Cpu::<f32>::load(graph)) as _);
         let mut session = Session::new(&problem, &options, &initial, load).unwrap();
         // The thread pool and the products' workspaces are made at first use.

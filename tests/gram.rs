@@ -7,7 +7,7 @@ use ssan::Result;
 use ssan::data::Matrix;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
-use ssan::model::{Form, Layers, Parameters, initial_parameters};
+use ssan::model::{Form, Layers, Parameters};
 use ssan::ops::{GramLayer, Sgd, cross_entropy, gram_linear, leaky_relu, linear};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
@@ -92,13 +92,9 @@ fn small(partitions: usize) -> Problem {
 }
 
 fn initial(problem: &Problem, options: &Options, scale: f64) -> Vec<Parameters> {
-    let dimensions = problem.dimensions(options);
-    let set = |p| {
-        let mut parameters = initial_parameters(&dimensions, 2020, p);
-        parameters.iter_mut().flatten().for_each(|x| *x *= scale);
-        parameters
-    };
-    (0..problem.partitions.len()).map(set).collect()
+    let mut all = problem.initial_parameters(options, 2020);
+    all.iter_mut().flatten().flatten().for_each(|x| *x *= scale);
+    all
 }
 
 /// Metrics of all epochs, pseudo-labels after each, and the parameters at the end.

@@ -7,7 +7,7 @@ use ssan::data::Matrix;
 use ssan::device::kernels::{Parameter, SOURCES, signatures};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
 use ssan::graph::Graph;
-use ssan::model::{Layers, initial_parameters};
+use ssan::model::Layers;
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity, leaky_relu, linear, weighted_sum};
 use ssan::optim::Optimizer;
@@ -91,9 +91,7 @@ fn problem(partitions: usize) -> Problem {
 /// Records the step of `options` and calls `look` with it.
 fn recorded(options: &Options, partitions: usize, look: impl FnOnce(&Graph<f32>)) {
     let problem = problem(partitions);
-    let dimensions = problem.dimensions(options);
-    let initial = (0..partitions).map(|p| initial_parameters(&dimensions, 1, p));
-    let initial: Vec<_> = initial.collect();
+    let initial = problem.initial_parameters(options, 1);
     look(&recorded_step(&problem, options, &initial));
 }
 

@@ -8,7 +8,6 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::data::Matrix;
 use ssan::device::launch::{Launch, Launches, Layout};
 use ssan::device::plan::{Access, Plan, STREAMS, Span};
-use ssan::model::initial_parameters;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, recorded_step};
 
 /// Which launches come before which in every execution of a plan: `order[j][i]` where `i` is
@@ -198,10 +197,7 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
         target: matrix(rows, 4096),
         partitions: vec![labels; partitions],
     };
-    let dimensions = problem.dimensions(&options);
-    let initial: Vec<_> = (0..partitions)
-        .map(|p| initial_parameters(&dimensions, 1, p))
-        .collect();
+    let initial = problem.initial_parameters(&options, 1);
     let graph = recorded_step::<f32>(&problem, &options, &initial);
     let launches = Launches::of(&graph);
     let layout = Layout::of(&graph);

@@ -64,15 +64,10 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
 }
 
 fn initial(problem: &Problem, options: &Options) -> Vec<Parameters> {
-    let dimensions = problem.dimensions(options);
-    (0..problem.partitions.len())
-        .map(|p| {
-            let mut parameters = initial_parameters(&dimensions, 2020, p);
-            // A larger start, so that a short run learns.
-            parameters.iter_mut().flatten().for_each(|x| *x *= 30.0);
-            parameters
-        })
-        .collect()
+    let mut all = problem.initial_parameters(options, 2020);
+    // A larger start, so that a short run learns.
+    all.iter_mut().flatten().flatten().for_each(|x| *x *= 30.0);
+    all
 }
 
 fn on_cpu<T: Real>(graph: Graph<T>) -> Result<Box<dyn Device<T>>> {

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
 use ssan::data::Matrix;
-use ssan::model::{Parameters, initial_parameters};
+use ssan::model::Parameters;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem};
 
 /// Sizes of a random problem, `NSxDS,NTxDT,K` on the command line.
@@ -71,12 +71,11 @@ impl Setup {
             ..Options::PAPER
         };
         let problem = problem(sizes, partitions);
-        let dimensions = problem.dimensions(&options);
-        let initial = (0..partitions).map(|p| initial_parameters(&dimensions, 2020, p));
+        let initial = problem.initial_parameters(&options, 2020);
         Setup {
             problem,
             options,
-            initial: initial.collect(),
+            initial,
         }
     }
 }
@@ -108,14 +107,4 @@ fn matrix(rng: &mut ChaCha8Rng, (rows, cols): (usize, usize)) -> Matrix {
     let mut matrix = Matrix { rows, cols, values };
     matrix.normalise_rows();
     matrix
-}
-
-/// `--first-layer` on the command line.
-pub fn first_layer(name: &str) -> Result<FirstLayer, String> {
-    match name {
-        "auto" => Ok(FirstLayer::Auto),
-        "gram" => Ok(FirstLayer::Gram),
-        "direct" => Ok(FirstLayer::Direct),
-        _ => Err("auto, gram or direct expected".into()),
-    }
 }

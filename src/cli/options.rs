@@ -109,9 +109,15 @@ pub(super) struct TrainArgs {
     pub init: Option<PathBuf>,
 
     /// How the first layer of a projector is trained: as its weight, or in Gram form, which is
-    /// exact too and costs less where rows are fewer than twice the features
-    #[arg(long, visible_alias = "first_layer", value_enum, default_value_t = FirstLayerName::Auto, help_heading = "Training")]
-    pub first_layer: FirstLayerName,
+    /// exact too and costs less where rows are fewer than twice the features: auto, gram or direct
+    #[arg(
+        long,
+        visible_alias = "first_layer",
+        value_name = "FORM",
+        default_value = "auto",
+        help_heading = "Training"
+    )]
+    pub first_layer: FirstLayer,
 
     /// Linear layers of the projectors
     #[arg(long, value_enum, default_value_t = LayerName::Double, help_heading = "Model")]
@@ -211,13 +217,6 @@ pub(super) enum OptimizerName {
 pub(super) enum LayerName {
     Single,
     Double,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum FirstLayerName {
-    Auto,
-    Gram,
-    Direct,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -331,11 +330,7 @@ impl TrainArgs {
                 LayerName::Double => Layers::Double,
             },
             common: at_least_one("--d_common", self.d_common)?,
-            first_layer: match self.first_layer {
-                FirstLayerName::Auto => FirstLayer::Auto,
-                FirstLayerName::Gram => FirstLayer::Gram,
-                FirstLayerName::Direct => FirstLayer::Direct,
-            },
+            first_layer: self.first_layer,
         })
     }
 

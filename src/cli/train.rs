@@ -12,7 +12,7 @@ use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
-use crate::model::{Parameters, initial_parameters};
+use crate::model::Parameters;
 use crate::parameters;
 use crate::predictions;
 use crate::train::{EpochMetrics, Options, Outcome, PartitionResult, Problem, memory, train};
@@ -51,9 +51,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let dimensions = problem.dimensions(&options);
     let initial: Vec<Parameters> = match &args.init {
         Some(file) => vec![parameters::load(file, &dimensions)?; partitions],
-        None => (0..partitions)
-            .map(|p| initial_parameters(&dimensions, args.seed, p))
-            .collect(),
+        None => problem.initial_parameters(&options, args.seed),
     };
     // What cannot be written is told before training.
     let create = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();

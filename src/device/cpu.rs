@@ -10,9 +10,10 @@ use rayon::prelude::*;
 
 use super::Device;
 use super::launch::Launch;
-use super::profile::{Part, Phase, median};
+use super::profile::{Part, Phase};
 use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};
+use crate::median::median;
 use crate::real::Real;
 
 /// A recorded step with its buffers.

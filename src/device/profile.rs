@@ -27,12 +27,6 @@ pub struct Part {
     pub seconds: f64,
 }
 
-/// The middle one of `values`, of which there is at least one.
-pub(super) fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,10 +77,5 @@ mod tests {
         let mut plain = Cpu::load(step().0);
         plain.steps(1 + 3).unwrap();
         assert_eq!(profiled.read(w).unwrap(), plain.read(w).unwrap());
-    }
-
-    #[test]
-    fn median_is_in_the_middle() {
-        assert_eq!(median(&mut [3.0, 1.0, 2.0]), 2.0);
     }
 }

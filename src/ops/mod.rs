@@ -98,7 +98,7 @@ pub trait Op<T: Real>: Send + Sync {
 }
 
 /// `log Σ_j exp(row_j)` without overflow.
-fn log_sum_exp<T: Real>(row: impl Iterator<Item = T> + Clone) -> T {
+pub(crate) fn log_sum_exp<T: Real>(row: impl Iterator<Item = T> + Clone) -> T {
     let max = row.clone().fold(T::neg_infinity(), T::max);
     max + row.map(|x| (x - max).exp()).sum::<T>().ln()
 }

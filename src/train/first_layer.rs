@@ -6,6 +6,8 @@
 //! partition for `X·W₀ᵀ` at the start and the weight at the end (`2·n·d·h` each). In the long run
 //! it is the cheaper one where `n < 2d`.
 
+use std::str::FromStr;
+
 use super::{Options, Problem};
 use crate::model::Form;
 
@@ -20,6 +22,19 @@ pub enum FirstLayer {
     Gram,
     /// As its weight.
     Direct,
+}
+
+impl FromStr for FirstLayer {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<FirstLayer, String> {
+        match name {
+            "auto" => Ok(FirstLayer::Auto),
+            "gram" => Ok(FirstLayer::Gram),
+            "direct" => Ok(FirstLayer::Direct),
+            _ => Err("auto, gram or direct is known".to_string()),
+        }
+    }
 }
 
 /// Entries that a Gram matrix may have: kernels count them in `int`s.

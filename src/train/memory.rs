@@ -24,8 +24,9 @@ pub fn needed(task: &Task, partitions: usize, options: &Options) -> f64 {
         let (rows, cols) = (matrix.rows as f64, matrix.cols as f64);
         let hidden = (cols + common) / 2.0;
         // Hidden layer, features before and after normalisation, the reversed gradient, logits,
-        // softmax and similarities: values and gradients. Split and labels.
-        per_partition += 4.0 * rows * (2.0 * hidden + 5.0 * common + 8.0 * classes) + 32.0 * rows;
+        // softmax and similarities: values and gradients. Split, labels, and what is said of the
+        // rows at the end.
+        per_partition += 4.0 * rows * (2.0 * hidden + 5.0 * common + 11.0 * classes) + 32.0 * rows;
         if options.first_layer_form(matrix.rows, matrix.cols, partitions) == Form::Gram {
             // Coefficients of the rows, their gradient and momentum, the output of the initial
             // weight; the products of all pairs of rows.

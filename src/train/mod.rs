@@ -21,6 +21,7 @@ pub use session::{Session, recorded_step};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::median::median;
 use crate::model::{Dimensions, Layers, Parameters};
 use crate::objective::Objective;
 use crate::optim::Optimizer;
@@ -214,8 +215,7 @@ pub fn train<T: Real>(
         take(complete)?;
     }
     take(session.finish()?)?;
-    times.sort_by(f64::total_cmp);
-    let ms_per_epoch = times[times.len() / 2] / problem.partitions.len() as f64;
+    let ms_per_epoch = median(&mut times) / problem.partitions.len() as f64;
     let partitions = last.into_iter().map(|m| PartitionResult {
         partition: m.partition,
         epochs: options.epochs,

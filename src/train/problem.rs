@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Options;
 use crate::data::{Matrix, Split, Task};
-use crate::model::Dimensions;
+use crate::model::{self, Dimensions, Parameters};
 
 /// Labels of one partition, one per row of the problem's matrices; −1 where a row has no part.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,15 @@ impl Problem {
             source: task.source.features.select_rows(&source),
             target: task.target.features.select_rows(&target),
         }
+    }
+
+    /// Initial parameters of every partition, see [`model::initial_parameters`].
+    pub fn initial_parameters(&self, options: &Options, seed: u64) -> Vec<Parameters> {
+        let dimensions = self.dimensions(options);
+        let partitions = 0..self.partitions.len();
+        partitions
+            .map(|p| model::initial_parameters(&dimensions, seed, p))
+            .collect()
     }
 
     /// Sizes of the model that `options` make for it.

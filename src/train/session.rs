@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
-use crate::ops::{advance, record_metrics, schedule};
+use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
 use crate::train::{EpochMetrics, Opinions, Options, Problem};
 
@@ -182,10 +182,9 @@ impl<'a, T: Real> Session<'a, T> {
 fn softmax_rows<T: Real>(logits: &[T], cols: usize) -> Vec<f64> {
     let rows = logits.chunks_exact(cols);
     let softmax = rows.flat_map(|row| {
-        let largest = row.iter().fold(f64::NEG_INFINITY, |m, z| m.max(z.wide()));
-        let exp: Vec<f64> = row.iter().map(|z| (z.wide() - largest).exp()).collect();
-        let sum: f64 = exp.iter().sum();
-        exp.into_iter().map(move |e| e / sum)
+        let row = row.iter().map(|z| z.wide());
+        let log_sum = log_sum_exp(row.clone());
+        row.map(move |z| (z - log_sum).exp())
     });
     softmax.collect()
 }

@@ -12,7 +12,6 @@ use ssan::Result;
 use ssan::data::{self, Matrix, Task};
 use ssan::device::{Choice, Cuda, Device, Request, available, choose};
 use ssan::graph::Graph;
-use ssan::model::{Parameters, initial_parameters};
 use ssan::real::Real;
 use ssan::train::{
     EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session, recorded_step, train,
@@ -108,7 +107,7 @@ fn profiling_changes_nothing() {
     }
     let problem = problem(1);
     let options = options(10);
-    let initial = initial(&problem, &options);
+    let initial = problem.initial_parameters(&options, 2020);
     let graph = recorded_step::<f32>(&problem, &options, &initial);
     let mut card = Cuda::load(graph, 0, true).unwrap();
     card.steps(2).unwrap();
@@ -173,14 +172,6 @@ fn digits(partitions: usize) -> Problem {
     Problem::new(&task, &splits.expect("splits"))
 }
 
-fn initial(problem: &Problem, options: &Options) -> Vec<Parameters> {
-    let dimensions = problem.dimensions(options);
-    let partitions = 0..problem.partitions.len();
-    partitions
-        .map(|p| initial_parameters(&dimensions, 2020, p))
-        .collect()
-}
-
 /// Everything that the device holds after some steps, bit by bit.
 fn contents<T: Real>(device: &dyn Device<T>) -> Vec<(String, Vec<u8>)> {
     let graph = device.graph();
@@ -208,7 +199,7 @@ fn same_bytes<T: Real>(what: &str, problem: &Problem, ways: [bool; 2]) {
             first_layer,
             ..options(1000)
         };
-        let initial = initial(problem, &options);
+        let initial = problem.initial_parameters(&options, 2020);
         let run = |use_graph| {
             let load = |graph: Graph<T>| load(graph, use_graph);
             let session = Session::new(problem, &options, &initial, load);
@@ -261,7 +252,7 @@ fn training_agrees_with_the_cpu() {
     const EPOCHS: usize = 300;
     let problem = digits(2);
     let options = options(EPOCHS);
-    let initial = initial(&problem, &options);
+    let initial = problem.initial_parameters(&options, 2020);
     let run = |choice: Choice| {
         let mut all: Vec<EpochMetrics> = Vec::new();
         let mut observe = |epoch: &EpochMetrics| {

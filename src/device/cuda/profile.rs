@@ -7,8 +7,9 @@ use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
 
 use super::{Arena, Cuda, exclusive, failed};
 use crate::device::launch::Launches;
-use crate::device::profile::{Part, Phase, median};
+use crate::device::profile::{Part, Phase};
 use crate::error::Result;
+use crate::median::median;
 use crate::real::Real;
 
 /// Launches of one kernel in one measurement: what starting a measurement costs is spread over
