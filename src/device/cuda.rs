@@ -57,6 +57,7 @@ impl<T: Real> Cuda<T> {
         find::usable(ordinal)?;
         let card = card(ordinal)?;
         let context = &card.context;
+        Launches::check(&graph)?;
         let layout = Layout::of(&graph);
         let launches = Launches::of(&graph);
         let (sizes, needed) = arena_bytes::<T>(&layout);

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::error::{Error, Result};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
@@ -103,6 +104,12 @@ pub struct Launch {
     pub args: Vec<Arg>,
 }
 
+/// Blocks that CUDA takes in y and in z.
+const GRID_LIMIT: usize = 65535;
+
+/// Side of the tile of a result that a block of a matrix product makes, as in `kernels/linear.cu`.
+pub(crate) const TILE: usize = 64;
+
 /// Threads of a block, where a kernel does not say otherwise.
 const THREADS: usize = 256;
 
@@ -120,7 +127,7 @@ impl Launch {
         threads: usize,
         args: Vec<Arg>,
     ) -> Launch {
-        let limits = [i32::MAX as usize, 65535, 65535];
+        let limits = [i32::MAX as usize, GRID_LIMIT, GRID_LIMIT];
         for (size, limit) in grid.into_iter().zip(limits) {
             assert!(size <= limit, "{kernel}: no grid of {grid:?} blocks");
         }
@@ -173,17 +180,40 @@ pub struct Launches {
 }
 
 impl Launches {
+    /// Whether kernels can count what `graph` works on.
+    ///
+    /// # Errors
+    /// There are more partitions, rows of tiles or elements of a variable than they can count.
+    pub fn check<T: Real>(graph: &Graph<T>) -> Result<()> {
+        let refused = |what: String| {
+            let remedy = "use a smaller --partition or --d_common, or --device cpu";
+            Err(Error::Device(format!("{what}; {remedy}")))
+        };
+        if graph.partitions() > GRID_LIMIT {
+            let partitions = graph.partitions();
+            return refused(format!(
+                "{partitions} partitions at once, a kernel takes {GRID_LIMIT}"
+            ));
+        }
+        for info in &graph.vars {
+            let (name, shape) = (&info.name, info.shape);
+            if shape.block() > LARGEST_SPAN || shape.rows.div_ceil(TILE) > GRID_LIMIT {
+                let (rows, cols) = (shape.rows, shape.cols);
+                return refused(format!(
+                    "{name} ({rows} × {cols}) is too large for a kernel"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// The launches of `graph`.
     ///
     /// # Panics
-    /// A partition of a variable has more elements than a kernel counts, about 2³¹.
+    /// [`Launches::check`] refuses the graph.
     pub fn of<T: Real>(graph: &Graph<T>) -> Launches {
-        for info in &graph.vars {
-            assert!(
-                info.shape.block() <= LARGEST_SPAN,
-                "{}: too large for a kernel",
-                info.name
-            );
+        if let Err(refused) = Launches::check(graph) {
+            panic!("{refused}");
         }
         let forward = graph.forward.iter().flat_map(|op| op.launches());
         let backward = graph.backward.iter();
@@ -342,5 +372,23 @@ impl Layout {
             }
         }
         (values, grads, labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_kernels_can_count_is_refused() {
+        assert!(Launches::check(&Graph::<f32>::new(GRID_LIMIT)).is_ok());
+        let partitions = Launches::check(&Graph::<f32>::new(GRID_LIMIT + 1)).unwrap_err();
+        assert!(partitions.to_string().contains("--partition"));
+        for (rows, cols) in [(1 << 16, 1 << 15), (TILE * GRID_LIMIT + 1, 1)] {
+            let mut graph = Graph::<f32>::new(1);
+            graph.shared("much", rows, cols);
+            let error = Launches::check(&graph).unwrap_err().to_string();
+            assert!(error.contains("much"), "{error}");
+        }
     }
 }

@@ -7,7 +7,7 @@
 use super::{Op, leaky_relu};
 use crate::device::Cpu;
 use crate::device::cpu::{View, add_rows, for_rows, product};
-use crate::device::launch::{Arg, Launch};
+use crate::device::launch::{Arg, Launch, TILE};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -34,8 +34,7 @@ pub fn linear<T: Real>(g: &mut Graph<T>, x: Var, w: Var, b: Var) -> Var {
     y
 }
 
-/// Side of the tile of a product that a block computes, and its threads: `kernels/linear.cu`.
-const TILE: usize = 64;
+/// Threads of the block that computes a tile of a product, as in `kernels/linear.cu`.
 const TILE_THREADS: usize = 256;
 
 /// The launch of a product of `rows × cols` entries for each partition.
