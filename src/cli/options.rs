@@ -224,8 +224,6 @@ pub(super) struct TrainArgs {
     #[arg(long, hide = true)]
     pub pseudo_every: Option<usize>,
     #[arg(long, hide = true)]
-    pub pseudo_spread: Option<f64>,
-    #[arg(long, hide = true)]
     pub pseudo_balance: Option<f64>,
     #[arg(long, hide = true)]
     pub pseudo_weight: Option<f64>,
@@ -520,7 +518,6 @@ impl TrainArgs {
                 weight: self.pseudo_weight.unwrap_or(r.weight),
                 from: self.pseudo_from.unwrap_or(r.from),
                 every: self.pseudo_every.unwrap_or(r.every),
-                spread: self.pseudo_spread.unwrap_or(r.spread),
                 balance: self.pseudo_balance.unwrap_or(r.balance),
             }),
             members: at_least_one("--members", members)?,

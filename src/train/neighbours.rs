@@ -82,6 +82,19 @@ impl Neighbours {
         Neighbours { starts, edges }
     }
 
+    /// Share of the edges that join two rows of one label; 0 without edges.
+    pub fn homophily(&self, labels: &[usize]) -> f64 {
+        let rows = self.starts.windows(2).zip(labels);
+        let alike = rows.map(|(ends, label)| {
+            let edges = &self.edges[ends[0]..ends[1]];
+            edges
+                .iter()
+                .filter(|(j, _)| labels[*j as usize] == *label)
+                .count()
+        });
+        alike.sum::<usize>() as f64 / self.edges.len().max(1) as f64
+    }
+
     /// `F = (I − a·S)⁻¹ Y` for scores `Y [n, K]` and `a` in [0, 1): every row's scores and, ever
     /// fainter, those of its neighbours, of theirs, …; up to a relative 1e-6, by `F ← a·S·F + Y`.
     pub fn smooth(&self, scores: &[f64], classes: usize, a: f64) -> Vec<f64> {
@@ -158,6 +171,9 @@ mod tests {
         // The first row's ten nearest are the next ten; rows up to the tenth name it too.
         let columns: Vec<u32> = graph.edges[..graph.starts[1]].iter().map(|e| e.0).collect();
         assert_eq!(columns, (1..=10).collect::<Vec<u32>>());
+        assert_eq!(graph.homophily(&[3; 30]), 1.0);
+        let alternating: Vec<usize> = (0..30).map(|i| i % 2).collect();
+        assert!((0.3..0.6).contains(&graph.homophily(&alternating)));
         for i in 0..30 {
             for &(j, w) in &graph.edges[graph.starts[i]..graph.starts[i + 1]] {
                 let back = &graph.edges[graph.starts[j as usize]..graph.starts[j as usize + 1]];

@@ -4,7 +4,9 @@
 //!
 //! With the vote's probabilities `Y` (one-hot on labelled rows), `F = (I − a·S)⁻¹ Y`
 //! ([`Neighbours::smooth`]), and `m_k` the sum of `F_ik` over unlabelled rows: the label of row `i`
-//! is `argmax_k F_ik / m_k^b`. Without the division the graph's hubs draw rows to the classes that
+//! is `argmax_k F_ik / m_k^b`. How far scores spread, `a`, is the share of the graph's edges that
+//! join rows of one label by `Y`: where neighbours are mostly of different classes, a row hears
+//! little of them. Without the division the graph's hubs draw rows to the classes that
 //! are large already (class mass normalisation; Zhu, Ghahramani & Lafferty, ICML 2003, is `b = 1`
 //! with known class sizes; half of it does not force sizes that nobody knows).
 
@@ -20,19 +22,19 @@ pub struct PseudoLabels {
     pub from: f64,
     /// Epochs between two makings.
     pub every: usize,
-    /// `a`, how far scores spread over the graph, in [0, 1).
-    pub spread: f64,
     /// `b`, how much the classes' masses are evened out, in [0, 1].
     pub balance: f64,
 }
+
+/// Where scores spread further than this, only the graph's components and hubs are left to see.
+const LARGEST_SPREAD: f64 = 0.95;
 
 impl PseudoLabels {
     /// The robust recipe's.
     pub const ROBUST: PseudoLabels = PseudoLabels {
         weight: 1.0,
-        from: 0.5,
+        from: 0.7,
         every: 25,
-        spread: 0.8,
         balance: 0.5,
     };
 
@@ -61,7 +63,9 @@ impl PseudoLabels {
                 row[class] = 1.0;
             }
         }
-        let mut smooth = graph.smooth(&scores, classes, self.spread);
+        let now: Vec<usize> = scores.chunks_exact(classes).map(argmax).collect();
+        let spread = graph.homophily(&now).min(LARGEST_SPREAD);
+        let mut smooth = graph.smooth(&scores, classes, spread);
         let mut masses = vec![0.0; classes];
         for (i, row) in smooth.chunks_exact(classes).enumerate() {
             if unlabelled(i) {
