@@ -8,6 +8,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::model::{Dimensions, ParameterShape, Parameters};
 
 /// Shape as the file has it: a bias is a vector.
@@ -42,7 +43,7 @@ pub fn save(path: &Path, dimensions: &Dimensions, parameters: &Parameters) -> Re
         tensors.push((shape.name.as_str(), view));
     }
     let file = safetensors::serialize(tensors, None).map_err(|e| Error::file(path, e))?;
-    crate::files::write_atomically(path, &file)
+    files::write_atomically(path, &file)
 }
 
 /// Reads the parameters of a model of these `dimensions`, in `F32` or `F64`.
@@ -51,7 +52,7 @@ pub fn save(path: &Path, dimensions: &Dimensions, parameters: &Parameters) -> Re
 /// The file cannot be read, lacks a parameter, or holds one of another shape or type, or a value
 /// that is not finite.
 pub fn load(path: &Path, dimensions: &Dimensions) -> Result<Parameters> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
+    let bytes = files::read(path)?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|e| Error::file(path, format!("not a safetensors file ({e})")))?;
     let read = |shape: &ParameterShape| {

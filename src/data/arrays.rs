@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::Matrix;
-use crate::memory;
 
 /// A result whose error says what is wrong with a file; the caller knows which file.
 pub(super) type Cause<T> = Result<T, String>;
@@ -68,19 +67,6 @@ pub(super) fn from_columns(values: Vec<f64>, rows: usize, cols: usize) -> Vec<f6
         values,
     };
     columns.transposed().values
-}
-
-/// Refuses what would not fit into memory. The message counts in GB.
-pub(super) fn affordable(values: u64, bytes_each: u64) -> Cause<()> {
-    let needed = values.saturating_mul(bytes_each);
-    match memory::available() {
-        Some(available) if needed > available => Err(format!(
-            "needs about {:.1} GB of memory, {:.1} GB are free: select fewer samples or features",
-            needed as f64 / 1e9,
-            available as f64 / 1e9
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Names and words out of files, fit for a message of one line.

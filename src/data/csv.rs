@@ -2,9 +2,10 @@
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::arrays::{Cause, affordable, one_line};
+use super::arrays::{Cause, one_line};
 use super::domain::Part;
 use super::{Label, LabelColumn, Matrix};
+use crate::memory::affordable;
 
 /// A first line of column numbers could be data; with this many it is not.
 const NUMBERED: usize = 4;

@@ -4,8 +4,9 @@ use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
 
-use super::arrays::{Arrays, Cause, Entry, Values, affordable};
+use super::arrays::{Arrays, Cause, Entry, Values};
 use super::npy::{HEAD, Npy};
+use crate::memory::affordable;
 
 /// What deflate can expand a byte to, at most.
 const EXPANSION: u64 = 1032;
