@@ -115,10 +115,15 @@ fn campaign(reader: &Reader) {
         .join("fuzz")
         .join(reader.name);
     std::fs::create_dir_all(&folder).unwrap();
-    let place = folder.join(format!("input.{}", reader.extension));
+    let process = std::process::id();
+    let place = folder.join(format!("input-{process}.{}", reader.extension));
     let mut found = Vec::new();
     let mut fail = |bytes: &[u8], what: String, from: String| {
-        let kept = folder.join(format!("finding-{}.{}", found.len(), reader.extension));
+        let kept = folder.join(format!(
+            "finding-{process}-{}.{}",
+            found.len(),
+            reader.extension
+        ));
         std::fs::write(&kept, bytes).unwrap();
         found.push(format!("{from}: {what}; kept as {}", kept.display()));
         assert!(found.len() < 10, "{}: {found:#?}", reader.name);
@@ -164,6 +169,7 @@ fn campaign(reader: &Reader) {
             Err(what) => fail(&bytes, what, format!("input {i} of seed {seed}")),
         }
     }
+    std::fs::remove_file(&place).unwrap();
     // Not `println!`, which the test harness keeps back where a test passes.
     use std::io::Write;
     let line = format!(
