@@ -1,8 +1,8 @@
 //! The network: one projector per domain, a shared classifier, a discriminator.
 //!
 //! Projector `d → h → d_common` with `h = ⌊(d + d_common)/2⌋`, or `d → d_common`; LeakyReLU(0.2)
-//! after every linear layer, then rows scaled to unit length. Classifier `d_common → K`, LeakyReLU
-//! on the logits too. Discriminator `d_common → 1` (SSAN, Fig. 2; as the released code has it).
+//! after every linear layer, then rows scaled to unit length. Classifier `d_common → K`, as
+//! published with LeakyReLU on the logits too. Discriminator `d_common → 1` (SSAN, Fig. 2; as the released code has it).
 //!
 //! The rows that a projector reads never change, so its first layer may be kept in Gram form
 //! ([`Form::Gram`]): the same training, at another cost.
@@ -21,8 +21,54 @@ use crate::real::Real;
 /// Slope of every LeakyReLU.
 const SLOPE: f64 = 0.2;
 
-/// Standard deviation of every initial weight and bias.
-const INITIAL_SCALE: f64 = 0.01;
+/// What the initial parameters are drawn from (`--init-scale`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Initialisation {
+    /// Every weight **and bias** from N(0, 0.01²): the released code.
+    Small,
+    /// Weights so that a layer keeps the scale of what it reads (He et al. 2015): N(0, g²/inputs),
+    /// with g² = 2/(1 + 0.2²) before a LeakyReLU and g = 1 in classifier and discriminator; biases
+    /// 0.
+    FanIn,
+}
+
+impl Initialisation {
+    /// Standard deviation of a parameter of `shape`.
+    fn deviation(self, shape: &ParameterShape) -> f64 {
+        match self {
+            Initialisation::Small => 0.01,
+            Initialisation::FanIn if shape.name.ends_with(".bias") => 0.0,
+            Initialisation::FanIn => {
+                let projects = shape.name.starts_with("source") || shape.name.starts_with("target");
+                let gain: f64 = if projects {
+                    2.0 / (1.0 + SLOPE * SLOPE)
+                } else {
+                    1.0
+                };
+                (gain / shape.cols as f64).sqrt()
+            }
+        }
+    }
+}
+
+/// What the classifier ends with (`--logits`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// LeakyReLU(0.2), as in the released code.
+    LeakyRelu,
+    /// The linear layer itself.
+    Linear,
+}
+
+impl Logits {
+    /// Slope of negative logits.
+    pub fn slope(self) -> f64 {
+        match self {
+            Logits::LeakyRelu => SLOPE,
+            Logits::Linear => 1.0,
+        }
+    }
+}
 
 /// Linear layers of a projector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,16 +170,25 @@ impl Dimensions {
 /// Values of all parameters of one partition, in the order of [`Dimensions::parameters`].
 pub type Parameters = Vec<Vec<f64>>;
 
-/// Initial parameters of partition `partition`: every weight and bias from N(0, 0.01²). They
-/// depend on the seed and the partition's number alone.
-pub fn initial_parameters(dimensions: &Dimensions, seed: u64, partition: usize) -> Parameters {
+/// Initial parameters of member `member` of partition `partition`. They depend on these numbers
+/// and the seed alone.
+pub fn initial_parameters(
+    dimensions: &Dimensions,
+    initialisation: Initialisation,
+    seed: u64,
+    partition: usize,
+    member: usize,
+) -> Parameters {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // Stream 2p draws the labelled rows of partition p.
-    rng.set_stream(2 * partition as u64 + 1);
-    let normal = Normal::new(0.0, INITIAL_SCALE).expect("a positive deviation");
-    let mut draw = |len: usize| (0..len).map(|_| normal.sample(&mut rng)).collect();
-    let shapes = dimensions.parameters().into_iter();
-    shapes.map(|s| draw(s.rows * s.cols)).collect()
+    rng.set_stream(((member as u64) << 32) + 2 * partition as u64 + 1);
+    let mut draw = |shape: ParameterShape| {
+        let deviation = initialisation.deviation(&shape);
+        let normal = Normal::new(0.0, deviation).expect("a deviation");
+        let numbers = 0..shape.rows * shape.cols;
+        numbers.map(|_| normal.sample(&mut rng)).collect()
+    };
+    dimensions.parameters().into_iter().map(&mut draw).collect()
 }
 
 /// What the first layer of a projector is trained as.
@@ -182,6 +237,7 @@ struct Projector {
 #[derive(Clone, Debug)]
 pub struct Model {
     dimensions: Dimensions,
+    logits: Logits,
     source: Projector,
     target: Projector,
     classifier: Layer,
@@ -194,6 +250,7 @@ impl Model {
     pub fn record<T: Real>(
         g: &mut Graph<T>,
         dimensions: Dimensions,
+        logits: Logits,
         initial: &[Parameters],
         domains: [Domain; 2],
     ) -> Model {
@@ -245,6 +302,7 @@ impl Model {
         let [source_input, target_input] = inputs;
         Model {
             dimensions,
+            logits,
             source: Projector {
                 input: source_input,
                 layers,
@@ -330,7 +388,10 @@ impl Model {
     /// Records the classifier: features `[P, n, d_common]` to logits `[P, n, K]`.
     pub fn classify<T: Real>(&self, g: &mut Graph<T>, features: Var) -> Var {
         let logits = self.classifier.record(g, features);
-        leaky_relu(g, logits, SLOPE)
+        match self.logits {
+            Logits::LeakyRelu => leaky_relu(g, logits, SLOPE),
+            Logits::Linear => logits,
+        }
     }
 
     /// Records the discriminator: features `[P, n, d_common]` to logits `[P, n, 1]` of "source".

@@ -44,6 +44,16 @@ pub enum Alignment {
     Margin(f64),
 }
 
+/// How the terms that have a part for each class, the soft correlation and L_esa, add them up
+/// (`--over-classes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverClasses {
+    /// As their sum, which grows with the number of classes: the paper.
+    Sum,
+    /// As their mean.
+    Mean,
+}
+
 /// Weights and forms of the terms.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Objective {
@@ -55,6 +65,8 @@ pub struct Objective {
     pub gamma: f64,
     /// Temperature of the source softmax in the soft correlation.
     pub temperature: f64,
+    /// How the soft correlation and L_esa add up over the classes.
+    pub over_classes: OverClasses,
     /// Selection of pseudo-labels.
     pub refinement: Refinement,
     /// Form of L_esa.
@@ -117,8 +129,17 @@ impl Objective {
         beta: 0.004,
         gamma: 0.1,
         temperature: 5.0,
+        over_classes: OverClasses::Sum,
         refinement: Refinement::Agreement(Similarity::Cosine),
         alignment: Alignment::Pairwise(Prototypes::Three),
+    };
+
+    /// The robust recipe's: weights that suit any number of classes.
+    pub const ROBUST: Objective = Objective {
+        alpha: 0.5,
+        beta: 0.1,
+        over_classes: OverClasses::Mean,
+        ..Objective::PAPER
     };
 
     /// Weight of the labelled cross-entropy in the total.
@@ -139,6 +160,10 @@ impl Objective {
         schedule: &Schedule,
     ) -> Terms {
         let classes = model.dimensions().classes;
+        let per_class = match self.over_classes {
+            OverClasses::Sum => 1.0,
+            OverClasses::Mean => 1.0 / classes as f64,
+        };
         let zero = g.shared("absent term", 1, 1);
         let fs = model.project_source(g);
         let zs = model.classify(g, fs);
@@ -157,7 +182,7 @@ impl Objective {
             let q = softmax(g, zs, self.temperature);
             let q = class_means(g, &[(q, inputs.source_labels)], classes);
             soft = soft_correlation(g, zt, inputs.labelled, q.means);
-            terms.push((soft, self.alpha));
+            terms.push((soft, self.alpha * per_class));
         }
         let mut adversarial = zero;
         if self.gamma != 0.0 {
@@ -184,7 +209,7 @@ impl Objective {
                 }
                 Alignment::Margin(margin) => triplet_margin(g, source, target, margin),
             };
-            terms.push((alignment, self.beta));
+            terms.push((alignment, self.beta * per_class));
         }
         Terms {
             total: weighted_sum(g, &terms),

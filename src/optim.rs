@@ -1,7 +1,7 @@
 //! The optimisers of the method, by the release's names.
 
-use crate::graph::{Graph, Var};
-use crate::ops::{Adam, Sgd};
+use crate::graph::Graph;
+use crate::ops::{Adam, Schedule, Sgd};
 use crate::real::Real;
 
 /// Which optimiser updates all parameters (`--optimizer`).
@@ -9,7 +9,7 @@ use crate::real::Real;
 pub enum Optimizer {
     /// Plain SGD without decay.
     Sgd,
-    /// SGD with Nesterov momentum 0.9 and weight decay 0.001.
+    /// SGD with Nesterov momentum 0.9 and weight decay.
     MomentumSgd,
     /// Adam with betas (0.9, 0.99) and ε = 1e-8.
     Adam,
@@ -21,24 +21,23 @@ impl Optimizer {
         self != Optimizer::Adam
     }
 
-    /// Records the update at learning rate `lr`; `epoch [1, 1, 1]` counts steps from 0.
-    pub fn record<T: Real>(self, g: &mut Graph<T>, lr: f64, epoch: Var) {
+    /// Records the update at the schedule's learning rate. `weight_decay` is [`Self::MomentumSgd`]'s
+    /// alone.
+    pub fn record<T: Real>(self, g: &mut Graph<T>, weight_decay: f64, schedule: &Schedule) {
         let sgd = |momentum, weight_decay| Sgd {
-            lr,
             momentum,
             nesterov: momentum > 0.0,
             weight_decay,
         };
         match self {
-            Optimizer::Sgd => sgd(0.0, 0.0).record(g),
-            Optimizer::MomentumSgd => sgd(0.9, 0.001).record(g),
+            Optimizer::Sgd => sgd(0.0, 0.0).record(g, schedule.rate),
+            Optimizer::MomentumSgd => sgd(0.9, weight_decay).record(g, schedule.rate),
             Optimizer::Adam => Adam {
-                lr,
                 beta1: 0.9,
                 beta2: 0.99,
                 epsilon: 1e-8,
             }
-            .record(g, epoch),
+            .record(g, schedule.epoch, schedule.rate),
         }
     }
 }

@@ -13,29 +13,32 @@ pub struct Prediction {
     pub partition: Option<usize>,
     /// Index of the class.
     pub class: usize,
-    /// The network's probability of it; in a vote, the mean over partitions.
+    /// The network's probability of it; in a vote, the mean over networks.
     pub probability: f64,
     /// Whether the most similar prototype is of that class; in a vote, of more than half of the
-    /// partitions. Always so without a second opinion.
+    /// networks. Always so without a second opinion.
     pub prototypes_agree: bool,
 }
 
 /// Labels of the unlabelled rows of `splits`, partition by partition and then by vote, each in row
-/// order. The vote is for the class of the largest mean probability, ties to the first.
+/// order; a partition's own are the vote of its networks, `opinions` of each, partition by
+/// partition. A vote is for the class of the largest mean probability, ties to the first.
 pub fn predictions(splits: &[Split], opinions: &[Opinions], classes: usize) -> Vec<Prediction> {
+    let members = opinions.len() / splits.len();
     let rows = target_rows(splits);
     let mut all = Vec::new();
     for (p, split) in splits.iter().enumerate() {
         for &row in &split.unlabelled {
-            all.push(predict(&rows, row, Some(p), &[&opinions[p]], classes));
+            let voters: Vec<&Opinions> = opinions[p * members..][..members].iter().collect();
+            all.push(predict(&rows, row, Some(p), &voters, classes));
         }
     }
     for &row in &rows {
         let unlabelled = |split: &Split| split.unlabelled.binary_search(&row).is_ok();
-        let voters = splits.iter().zip(opinions);
+        let voters = splits.iter().zip(opinions.chunks_exact(members));
         let voters: Vec<&Opinions> = voters
             .filter(|(split, _)| unlabelled(split))
-            .map(|(_, opinions)| opinions)
+            .flat_map(|(_, opinions)| opinions)
             .collect();
         if !voters.is_empty() {
             all.push(predict(&rows, row, None, &voters, classes));

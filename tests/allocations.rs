@@ -52,6 +52,8 @@ fn steps_allocate_nothing() {
     };
     let problem = Problem {
         classes: 3,
+        members: 1,
+        means: [None, None],
         source: matrix(300, 50),
         target: matrix(200, 40),
         partitions: vec![

@@ -10,11 +10,13 @@ use ssan::data::Matrix;
 use ssan::device::launch::Launch;
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var, Want};
-use ssan::model::{Dimensions, Domain, Form, Layers, Model, initial_parameters};
-use ssan::objective::{Alignment, Inputs, Objective, Refinement, Terms};
+use ssan::model::{
+    Dimensions, Domain, Form, Initialisation, Layers, Logits, Model, initial_parameters,
+};
+use ssan::objective::{Alignment, Inputs, Objective, OverClasses, Refinement, Terms};
 use ssan::ops::{
-    ClassMeans, DomainRows, Op, Prototypes, Similarity, class_means, cross_entropy, domain_bce,
-    gradient_reversal, l2_normalize, leaky_relu, linear, pairwise_alignment, schedule,
+    ClassMeans, DomainRows, LearningRate, Op, Prototypes, Similarity, class_means, cross_entropy,
+    domain_bce, gradient_reversal, l2_normalize, leaky_relu, linear, pairwise_alignment, schedule,
     soft_correlation, softmax, triplet_margin, weighted_sum,
 };
 
@@ -432,6 +434,7 @@ const OBJECTIVE: Objective = Objective {
     beta: 0.7,
     gamma: 0.4,
     temperature: 2.0,
+    over_classes: OverClasses::Sum,
     refinement: Refinement::Agreement(Similarity::Cosine),
     alignment: Alignment::Pairwise(Prototypes::Three),
 };
@@ -454,7 +457,7 @@ fn record(
     };
     let initial: Vec<_> = (0..partitions)
         .map(|p| {
-            let mut parameters = initial_parameters(&dimensions, 5, p);
+            let mut parameters = initial_parameters(&dimensions, Initialisation::Small, 5, p, 0);
             // 80 times the usual scale, so that no term is negligible.
             parameters.iter_mut().flatten().for_each(|x| *x *= 80.0);
             parameters
@@ -471,7 +474,7 @@ fn record(
         features,
         form: Form::Direct,
     });
-    let model = Model::record(&mut g, dimensions, &initial, domains);
+    let model = Model::record(&mut g, dimensions, Logits::LeakyRelu, &initial, domains);
     let inputs = Inputs {
         source_labels: labels(&mut g, &[0, 1, 3, 0, -1, 1, 3, 3, 0]),
         labelled: labels(&mut g, &[0, 1, 2, 0, -1, -1, -1, -1, -1, -1]),
@@ -479,7 +482,7 @@ fn record(
         target_rows: labels(&mut g, &[0, 0, 0, 0, 0, 0, 0, 0, 0, -1]),
         truth: labels(&mut g, &[-1, -1, -1, -1, 0, 1, 2, -1, 3, -1]),
     };
-    let epochs = schedule(&mut g, 20);
+    let epochs = schedule(&mut g, 20, LearningRate::constant(0.1));
     let terms = objective.record(&mut g, &model, &inputs, &epochs);
     g.differentiate(terms.total);
     let mut cpu = Cpu::load(g);

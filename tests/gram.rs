@@ -79,6 +79,8 @@ fn problem(classes: usize, source: Matrix, target: Matrix, partitions: usize) ->
     };
     Problem {
         classes,
+        members: 1,
+        means: [None, None],
         partitions: (0..partitions).map(partition).collect(),
         source,
         target,
@@ -230,7 +232,6 @@ fn the_weight_follows_under_every_constant() {
         (0.8, true, 0.1),
     ] {
         let sgd = Sgd {
-            lr: 0.05,
             momentum,
             nesterov,
             weight_decay,
@@ -241,7 +242,8 @@ fn the_weight_follows_under_every_constant() {
             let labels = g.given_labels(n, vec![0, 1, 2, 1, -1, 2, 0, 0, 1, 2]);
             let loss = cross_entropy(g, y, labels);
             g.differentiate(loss);
-            sgd.record(g);
+            let rate = g.constant("rate", 1, 1, vec![0.05]);
+            sgd.record(g, rate);
         };
         let mut g = Graph::new(partitions);
         let w = g.parameter("w", out, d, w0.clone());

@@ -9,7 +9,7 @@ use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
 use ssan::graph::Graph;
 use ssan::model::Layers;
 use ssan::objective::{Alignment, Objective, Refinement};
-use ssan::ops::{Prototypes, Similarity, leaky_relu, linear, weighted_sum};
+use ssan::ops::{Prototypes, Similarity, leaky_relu, linear, schedule, weighted_sum};
 use ssan::optim::Optimizer;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, recorded_step};
 
@@ -82,6 +82,8 @@ fn problem(partitions: usize) -> Problem {
     };
     Problem {
         classes: 3,
+        members: 1,
+        means: [None, None],
         source: matrix(5, 7),
         target: matrix(6, 4),
         partitions: vec![labels; partitions],
@@ -108,7 +110,8 @@ fn others() -> Graph<f32> {
     let b = g.parameter("b", 1, 1, Vec::new());
     let root = linear(g, y, w, b);
     g.differentiate(root);
-    OPTIONS.optimizer.record(g, OPTIONS.lr, x);
+    let schedule = schedule(g, OPTIONS.epochs, OPTIONS.rate());
+    OPTIONS.optimizer.record(g, OPTIONS.weight_decay, &schedule);
     graph
 }
 

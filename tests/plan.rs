@@ -193,6 +193,8 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
     };
     let problem = Problem {
         classes: 10,
+        members: 1,
+        means: [None, None],
         source: matrix(rows, 800),
         target: matrix(rows, 4096),
         partitions: vec![labels; partitions],

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::data::Matrix;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
-use ssan::model::{Parameters, initial_parameters};
+use ssan::model::{Initialisation, Parameters, initial_parameters};
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
@@ -57,6 +57,8 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
     };
     Problem {
         classes: CLASSES,
+        members: 1,
+        means: [None, None],
         source: blobs(1, 8, 10),
         target: blobs(2, 7, target_cols),
         partitions: (0..partitions).map(partition).collect(),
@@ -279,7 +281,7 @@ fn an_observer_can_stop_the_run() {
 fn parameters_survive_a_file() {
     let problem = problem(7, 1);
     let dimensions = problem.dimensions(&OPTIONS);
-    let start = initial_parameters(&dimensions, 1, 0);
+    let start = initial_parameters(&dimensions, Initialisation::Small, 1, 0, 0);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("p.safetensors");
     parameters::save(&file, &dimensions, &start).unwrap();

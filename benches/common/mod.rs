@@ -94,6 +94,8 @@ fn problem(sizes: Sizes, partitions: usize) -> Problem {
     };
     Problem {
         classes: sizes.classes,
+        members: 1,
+        means: [None, None],
         source: matrix(&mut rng, sizes.source),
         target: matrix(&mut rng, sizes.target),
         partitions: vec![labels; partitions],

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::data::{Keys, LabelColumn};
+use crate::data::{Keys, LabelColumn, Normalisation};
 use crate::device::Request;
 use crate::error::{Error, Result};
-use crate::model::Layers;
-use crate::objective::{Alignment, Objective, Refinement};
+use crate::model::{Initialisation, Layers, Logits};
+use crate::objective::{Alignment, Objective, OverClasses, Refinement};
 use crate::ops::{Prototypes, Similarity};
 use crate::optim::Optimizer;
 use crate::train::{FirstLayer, Options};
@@ -83,7 +83,13 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "COLUMN", default_value = "last")]
     pub label_column: LabelColumn,
 
-    /// Epochs, each one step on all rows [default: 3000; 600 on the bundled digits]
+    /// What the options below that are not given stand for: the paper's method as its authors
+    /// released it, or a more accurate and stable one [default: paper where one of the release's
+    /// method options is given, from --layer to --combine_pred; else robust]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub recipe: Option<RecipeName>,
+
+    /// Epochs, each one step on all rows [default: 3000; robust: 300]
     #[arg(long, value_name = "E", help_heading = "Training")]
     pub nepoch: Option<usize>,
 
@@ -92,17 +98,50 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub partition: Option<usize>,
 
+    /// Networks trained for each partition, from different initial weights, that label by vote
+    /// [default: 1; robust: 3]
+    #[arg(long, value_name = "S", help_heading = "Training")]
+    pub members: Option<usize>,
+
     /// Seed of all draws
     #[arg(long, default_value_t = 2020, help_heading = "Training")]
     pub seed: u64,
 
-    /// Optimiser: mSGD has Nesterov momentum 0.9 and weight decay 0.001
-    #[arg(long, value_enum, ignore_case = true, default_value_t = OptimizerName::MSgd, help_heading = "Training")]
-    pub optimizer: OptimizerName,
+    /// Optimiser: mSGD has Nesterov momentum 0.9 and weight decay [default: mSGD]
+    #[arg(long, value_enum, ignore_case = true, help_heading = "Training")]
+    pub optimizer: Option<OptimizerName>,
 
-    /// Learning rate
-    #[arg(long, default_value_t = 0.1, help_heading = "Training")]
-    pub lr: f64,
+    /// Learning rate, the largest [default: 0.1; robust: 0.5]
+    #[arg(long, help_heading = "Training")]
+    pub lr: Option<f64>,
+
+    /// Learning rate over the epochs: the same, or falling to 0 along a cosine [default: constant;
+    /// robust: cosine]
+    #[arg(
+        long,
+        visible_alias = "lr_schedule",
+        value_enum,
+        help_heading = "Training"
+    )]
+    pub lr_schedule: Option<ScheduleName>,
+
+    /// Epochs in which the learning rate rises to its largest [default: 0; robust: 20]
+    #[arg(
+        long,
+        visible_alias = "warm_up",
+        value_name = "E",
+        help_heading = "Training"
+    )]
+    pub warm_up: Option<usize>,
+
+    /// Weight decay of mSGD [default: 0.001; robust: 0.003]
+    #[arg(long, visible_alias = "weight_decay", help_heading = "Training")]
+    pub weight_decay: Option<f64>,
+
+    /// How rows are brought to unit length: each divided by its norm, or then centred on the
+    /// domain's mean and divided again [default: l2; robust: centred]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub normalise: Option<NormaliseName>,
 
     /// Initial parameters of every partition, instead of drawn ones
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Training")]
@@ -119,39 +158,58 @@ pub(super) struct TrainArgs {
     )]
     pub first_layer: FirstLayer,
 
-    /// Linear layers of the projectors
-    #[arg(long, value_enum, default_value_t = LayerName::Double, help_heading = "Model")]
-    pub layer: LayerName,
+    /// Linear layers of the projectors [default: double]
+    #[arg(long, value_enum, help_heading = "Model")]
+    pub layer: Option<LayerName>,
 
-    /// Dimension of the common representation
+    /// Dimension of the common representation [default: 256]
     #[arg(
         long = "d_common",
         visible_alias = "d-common",
         value_name = "D",
-        default_value_t = 256,
         help_heading = "Model"
     )]
-    pub d_common: usize,
+    pub d_common: Option<usize>,
 
-    /// Share of the soft correlation in the labelled target's loss, from 0 to 1
-    #[arg(long, default_value_t = 0.1, help_heading = "Objective")]
-    pub alpha: f64,
+    /// Initial parameters: all from N(0, 0.01²), or weights scaled by their inputs and biases 0
+    /// [default: small; robust: fan-in]
+    #[arg(long, visible_alias = "init_scale", value_enum, help_heading = "Model")]
+    pub init_scale: Option<InitName>,
 
-    /// Weight of the alignment of class centroids
-    #[arg(long, default_value_t = 0.004, help_heading = "Objective")]
-    pub beta: f64,
+    /// What the classifier ends with [default: leaky; robust: linear]
+    #[arg(long, value_enum, help_heading = "Model")]
+    pub logits: Option<LogitsName>,
 
-    /// Weight of the adversarial loss; with 0 the discriminator takes no part
-    #[arg(long, default_value_t = 0.1, help_heading = "Objective")]
-    pub gamma: f64,
+    /// Share of the soft correlation in the labelled target's loss, from 0 to 1 [default: 0.1;
+    /// robust: 0.5]
+    #[arg(long, help_heading = "Objective")]
+    pub alpha: Option<f64>,
 
-    /// Temperature of the source softmax in the soft correlation
-    #[arg(long, default_value_t = 5.0, help_heading = "Objective")]
-    pub temperature: f64,
+    /// Weight of the alignment of class centroids [default: 0.004; robust: 0.1]
+    #[arg(long, help_heading = "Objective")]
+    pub beta: Option<f64>,
 
-    /// Centroids aligned for every class: source and target, or their union's too
-    #[arg(long, value_enum, default_value_t = PrototypeName::Three, help_heading = "Objective")]
-    pub prototype: PrototypeName,
+    /// Weight of the adversarial loss; with 0 the discriminator takes no part [default: 0.1]
+    #[arg(long, help_heading = "Objective")]
+    pub gamma: Option<f64>,
+
+    /// Temperature of the source softmax in the soft correlation [default: 5]
+    #[arg(long, help_heading = "Objective")]
+    pub temperature: Option<f64>,
+
+    /// Whether soft correlation and alignment are sums over the classes or means [default: sum;
+    /// robust: mean]
+    #[arg(
+        long,
+        visible_alias = "over_classes",
+        value_enum,
+        help_heading = "Objective"
+    )]
+    pub over_classes: Option<OverClassesName>,
+
+    /// Centroids aligned for every class: source and target, or their union's too [default: three]
+    #[arg(long, value_enum, help_heading = "Objective")]
+    pub prototype: Option<PrototypeName>,
 
     /// Form of the alignment: squared distances within a class, or a triplet margin
     #[arg(long, value_enum, default_value_t = AlignmentName::Pairwise, help_heading = "Objective")]
@@ -161,10 +219,17 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "M", help_heading = "Objective")]
     pub margin: Option<f64>,
 
-    /// Second opinion that must confirm a pseudo-label before it is used.
+    /// Second opinion that must confirm a pseudo-label before it is used [default: Cosine].
     /// Euclidean_threshold never selects one: the released code asks for what cannot hold
-    #[arg(long = "combine_pred", visible_alias = "combine-pred", value_enum, ignore_case = true, value_name = "HOW", default_value_t = CombineName::Cosine, help_heading = "Objective")]
-    pub combine_pred: CombineName,
+    #[arg(
+        long = "combine_pred",
+        visible_alias = "combine-pred",
+        value_enum,
+        ignore_case = true,
+        value_name = "HOW",
+        help_heading = "Objective"
+    )]
+    pub combine_pred: Option<CombineName>,
 
     /// Where to compute: auto, cpu, cuda or cuda:N [default: auto]
     #[arg(long, value_name = "DEVICE", help_heading = "Device")]
@@ -201,6 +266,43 @@ pub(super) struct TrainArgs {
     /// Print the result as one JSON object on standard output, and all else on standard error
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+}
+
+/// The two sets of options.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RecipeName {
+    Paper,
+    Robust,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ScheduleName {
+    Constant,
+    Cosine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum NormaliseName {
+    L2,
+    Centred,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum InitName {
+    Small,
+    FanIn,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogitsName {
+    Leaky,
+    Linear,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum OverClassesName {
+    Sum,
+    Mean,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -305,39 +407,89 @@ impl TrainArgs {
         }
     }
 
+    /// The recipe asked for, or that of the other options: whoever gives an option of the released
+    /// code's method gets that method.
+    pub fn recipe(&self) -> RecipeName {
+        let released = self.optimizer.is_some()
+            || self.lr.is_some()
+            || self.layer.is_some()
+            || self.d_common.is_some()
+            || self.alpha.is_some()
+            || self.beta.is_some()
+            || self.gamma.is_some()
+            || self.temperature.is_some()
+            || self.prototype.is_some()
+            || self.combine_pred.is_some();
+        let implied = match released {
+            true => RecipeName::Paper,
+            false => RecipeName::Robust,
+        };
+        self.recipe.unwrap_or(implied)
+    }
+
     /// The training options, if they can work.
     pub fn options(&self) -> Result<Options> {
-        let epochs = match self.task() {
-            TaskNames::Bundled => 600,
-            TaskNames::Named(_) => 3000,
-        };
         if self.labelled_per_class == Some(0) {
             return Err(usage(
                 "--labelled-per-class 0: the target needs labelled rows; give 1 or more",
             ));
         }
+        let recipe = match self.recipe() {
+            RecipeName::Paper => Options::PAPER,
+            RecipeName::Robust => Options::ROBUST,
+        };
+        let positive = |x: f64| x > 0.0;
+        let lr = self.lr.unwrap_or(recipe.lr);
+        let decay = self.weight_decay.unwrap_or(recipe.weight_decay);
+        let members = self.members.unwrap_or(recipe.members);
+        let common = self.d_common.unwrap_or(recipe.common);
         Ok(Options {
-            objective: self.objective()?,
+            objective: self.objective(recipe.objective)?,
             optimizer: match self.optimizer {
-                OptimizerName::MSgd => Optimizer::MomentumSgd,
-                OptimizerName::Sgd => Optimizer::Sgd,
-                OptimizerName::Adam => Optimizer::Adam,
+                Some(OptimizerName::MSgd) => Optimizer::MomentumSgd,
+                Some(OptimizerName::Sgd) => Optimizer::Sgd,
+                Some(OptimizerName::Adam) => Optimizer::Adam,
+                None => recipe.optimizer,
             },
-            lr: within("--lr", self.lr, "a positive number", |x| x > 0.0)?,
-            epochs: at_least_one("--nepoch", self.nepoch.unwrap_or(epochs))?,
+            lr: within("--lr", lr, "a positive number", positive)?,
+            warm_up: self.warm_up.unwrap_or(recipe.warm_up),
+            cosine: match self.lr_schedule {
+                Some(ScheduleName::Constant) => false,
+                Some(ScheduleName::Cosine) => true,
+                None => recipe.cosine,
+            },
+            weight_decay: within("--weight-decay", decay, "0 or more", |x| x >= 0.0)?,
+            epochs: at_least_one("--nepoch", self.nepoch.unwrap_or(recipe.epochs))?,
             layers: match self.layer {
-                LayerName::Single => Layers::Single,
-                LayerName::Double => Layers::Double,
+                Some(LayerName::Single) => Layers::Single,
+                Some(LayerName::Double) => Layers::Double,
+                None => recipe.layers,
             },
-            common: at_least_one("--d_common", self.d_common)?,
+            common: at_least_one("--d_common", common)?,
             first_layer: self.first_layer,
+            initialisation: match self.init_scale {
+                Some(InitName::Small) => Initialisation::Small,
+                Some(InitName::FanIn) => Initialisation::FanIn,
+                None => recipe.initialisation,
+            },
+            logits: match self.logits {
+                Some(LogitsName::Leaky) => Logits::LeakyRelu,
+                Some(LogitsName::Linear) => Logits::Linear,
+                None => recipe.logits,
+            },
+            normalisation: match self.normalise {
+                Some(NormaliseName::L2) => Normalisation::L2,
+                Some(NormaliseName::Centred) => Normalisation::Centred,
+                None => recipe.normalisation,
+            },
+            members: at_least_one("--members", members)?,
         })
     }
 
-    fn objective(&self) -> Result<Objective> {
+    fn objective(&self, recipe: Objective) -> Result<Objective> {
         let prototypes = match self.prototype {
-            PrototypeName::Two => Prototypes::Two,
-            PrototypeName::Three => Prototypes::Three,
+            Some(PrototypeName::Two) => Prototypes::Two,
+            Some(PrototypeName::Three) | None => Prototypes::Three,
         };
         let alignment = match (self.alignment, self.margin) {
             (AlignmentName::Pairwise, None) => Alignment::Pairwise(prototypes),
@@ -352,23 +504,47 @@ impl TrainArgs {
             }
         };
         let refinement = match self.combine_pred {
-            CombineName::None => Refinement::None,
-            CombineName::Cosine => Refinement::Agreement(Similarity::Cosine),
-            CombineName::Euclidean => Refinement::Agreement(Similarity::Euclidean),
-            CombineName::CosineThreshold => Refinement::Threshold(Similarity::Cosine),
-            CombineName::EuclideanThreshold => Refinement::Threshold(Similarity::Euclidean),
+            Some(CombineName::None) => Refinement::None,
+            Some(CombineName::Cosine) => Refinement::Agreement(Similarity::Cosine),
+            Some(CombineName::Euclidean) => Refinement::Agreement(Similarity::Euclidean),
+            Some(CombineName::CosineThreshold) => Refinement::Threshold(Similarity::Cosine),
+            Some(CombineName::EuclideanThreshold) => Refinement::Threshold(Similarity::Euclidean),
+            None => recipe.refinement,
         };
+        let number =
+            |option: &str, given: Option<f64>, recipe: f64, range, holds: fn(f64) -> bool| {
+                within(option, given.unwrap_or(recipe), range, holds)
+            };
         let share = |x: f64| (0.0..=1.0).contains(&x);
+        let not_negative = |x: f64| x >= 0.0;
         Ok(Objective {
-            alpha: within("--alpha", self.alpha, "between 0 and 1", share)?,
-            beta: within("--beta", self.beta, "0 or more", |x| x >= 0.0)?,
-            gamma: within("--gamma", self.gamma, "0 or more", |x| x >= 0.0)?,
-            temperature: within(
+            alpha: number(
+                "--alpha",
+                self.alpha,
+                recipe.alpha,
+                "between 0 and 1",
+                share,
+            )?,
+            beta: number("--beta", self.beta, recipe.beta, "0 or more", not_negative)?,
+            gamma: number(
+                "--gamma",
+                self.gamma,
+                recipe.gamma,
+                "0 or more",
+                not_negative,
+            )?,
+            temperature: number(
                 "--temperature",
                 self.temperature,
+                recipe.temperature,
                 "a positive number",
                 |x| x > 0.0,
             )?,
+            over_classes: match self.over_classes {
+                Some(OverClassesName::Sum) => OverClasses::Sum,
+                Some(OverClassesName::Mean) => OverClasses::Mean,
+                None => recipe.over_classes,
+            },
             refinement,
             alignment,
         })

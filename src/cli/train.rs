@@ -47,10 +47,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     memory::check(&task, partitions, &options)?;
     let splits = splits(args, &task, partitions)?;
     describe(&text, &task, &splits)?;
-    let problem = Problem::new(&task, &splits);
+    let problem = Problem::new(&task, &splits, &options);
     let dimensions = problem.dimensions(&options);
     let initial: Vec<Parameters> = match &args.init {
-        Some(file) => vec![parameters::load(file, &dimensions)?; partitions],
+        Some(file) => vec![parameters::load(file, &dimensions)?; problem.networks()],
         None => problem.initial_parameters(&options, args.seed),
     };
     // What cannot be written is told before training.

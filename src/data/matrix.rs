@@ -1,5 +1,14 @@
 //! A dense row-major matrix of features.
 
+/// How rows are brought to unit length (`--normalise`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalisation {
+    /// Each is divided by its L2 norm: the released code.
+    L2,
+    /// That, then the domain's mean row is taken off, and each is divided by its norm again.
+    Centred,
+}
+
 /// Features of one domain, a sample per row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matrix {
@@ -27,6 +36,25 @@ impl Matrix {
                 let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
                 row.iter_mut().for_each(|x| *x /= norm);
             }
+        }
+    }
+
+    /// Takes the mean row off every row and scales them to unit length again; returns the mean.
+    pub fn centre_rows(&mut self) -> Vec<f64> {
+        let mut mean = vec![0.0; self.cols];
+        for row in self.values.chunks_exact(self.cols) {
+            mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
+        }
+        mean.iter_mut().for_each(|m| *m /= self.rows as f64);
+        self.subtract(&mean);
+        self.normalise_rows();
+        mean
+    }
+
+    /// Takes `mean` off every row.
+    pub fn subtract(&mut self, mean: &[f64]) {
+        for row in self.values.chunks_exact_mut(self.cols) {
+            row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m);
         }
     }
 

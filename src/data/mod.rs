@@ -36,7 +36,7 @@ pub use find::find;
 pub use keys::{Keys, LabelColumn};
 pub use label::Label;
 pub use labelling::Labelling;
-pub use matrix::Matrix;
+pub use matrix::{Matrix, Normalisation};
 pub use split::Split;
 pub use split_file::read_split;
 pub use task::Task;

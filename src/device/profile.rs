@@ -44,13 +44,13 @@ mod tests {
         let z = linear(g, x, w, b);
         let loss = cross_entropy(g, z, labels);
         g.differentiate(loss);
+        let rate = g.constant("rate", 1, 1, vec![0.1]);
         let sgd = Sgd {
-            lr: 0.1,
             momentum: 0.9,
             nesterov: true,
             weight_decay: 0.0,
         };
-        sgd.record(g);
+        sgd.record(g, rate);
         (graph, w)
     }
 

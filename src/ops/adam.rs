@@ -9,11 +9,9 @@ use crate::device::launch::{Arg, Launch, Span, spans};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
 
-/// Adam and its constants; [`Adam::record`] puts it into a step.
+/// The constants of Adam; [`Adam::record`] puts it into a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
-    /// Learning rate η.
-    pub lr: f64,
     /// Decay of the mean gradient, β₁.
     pub beta1: f64,
     /// Decay of the mean squared gradient, β₂.
@@ -25,14 +23,15 @@ pub struct Adam {
 struct AdamUpdate {
     constants: Adam,
     epoch: Var,
+    rate: Var,
     /// Parameter, mean gradient, mean squared gradient.
     parameters: Vec<[Var; 3]>,
 }
 
 impl Adam {
     /// Records the update of all parameters that the loss depends on; `epoch [1, 1, 1]` counts
-    /// steps from 0.
-    pub fn record<T: Real>(self, g: &mut Graph<T>, epoch: Var) {
+    /// steps from 0, `rate [1, 1, 1]` is the learning rate η.
+    pub fn record<T: Real>(self, g: &mut Graph<T>, epoch: Var, rate: Var) {
         let trained = g.trained();
         // All means, then all squares: each kind lies as the parameters do, for one launch.
         let mut buffers = |name: &str| -> Vec<Var> {
@@ -46,6 +45,7 @@ impl Adam {
         g.push_update(AdamUpdate {
             constants,
             epoch,
+            rate,
             parameters,
         });
     }
@@ -58,13 +58,13 @@ impl<T: Real> Op<T> for AdamUpdate {
 
     fn forward(&self, cpu: &Cpu<T>) {
         let Adam {
-            lr,
             beta1,
             beta2,
             epsilon,
         } = self.constants;
         let t = cpu.value(self.epoch)[0].wide() + 1.0;
-        let rate = T::of(lr / (1.0 - beta1.powf(t)));
+        let rate = cpu.value(self.rate)[0].wide();
+        let rate = T::of(rate / (1.0 - beta1.powf(t)));
         let correction = T::of((1.0 - beta2.powf(t)).sqrt());
         let (beta1, beta2, epsilon) = (T::of(beta1), T::of(beta2), T::of(epsilon));
         let one = T::one();
@@ -93,11 +93,11 @@ impl<T: Real> Op<T> for AdamUpdate {
             let args = vec![
                 Arg::In(span.grads(0)),
                 Arg::value(self.epoch),
+                Arg::value(self.rate),
                 Arg::Out(span.values(0)),
                 Arg::Out(span.values(1)),
                 Arg::Out(span.values(2)),
                 Arg::int(span.len),
-                Arg::Real(constants.lr),
                 Arg::Real(constants.beta1),
                 Arg::Real(constants.beta2),
                 Arg::Real(constants.epsilon),

@@ -46,7 +46,7 @@ pub use linear::linear;
 pub use metrics::record_metrics;
 pub use pairwise_alignment::{Prototypes, pairwise_alignment};
 pub use refine::{Refined, refine};
-pub use schedule::{Schedule, advance, schedule};
+pub use schedule::{LearningRate, Schedule, advance, schedule};
 pub use sgd::Sgd;
 pub use similarity::{Similarity, similarity};
 pub use soft_correlation::soft_correlation;

@@ -2,7 +2,11 @@
 //! since a captured step freezes its arguments; off the tape.
 //!
 //! - reversal coefficient `λ = 2/(1 + exp(−10 e/E)) − 1` (Ganin & Lempitsky 2015);
-//! - cosine threshold `1/(1 + exp(−0.8(e + 1))) − 0.01` (SSAN, `Cosine_threshold`).
+//! - cosine threshold `1/(1 + exp(−0.8(e + 1))) − 0.01` (SSAN, `Cosine_threshold`);
+//! - learning rate `η_e = η · min(1, (e + 1)/w) · d(e)` with `w` epochs of warm-up, and `d = 1`, or
+//!   `d(e) = (1 + cos(π e/E))/2` with cosine decay (Loshchilov & Hutter 2017, without restarts).
+
+use std::f64::consts::PI;
 
 use super::Op;
 use crate::device::Cpu;
@@ -19,11 +23,46 @@ pub struct Schedule {
     pub lambda: Var,
     /// Threshold of the cosine similarity.
     pub threshold: Var,
+    /// Learning rate.
+    pub rate: Var,
+}
+
+/// The learning rate over the epochs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LearningRate {
+    /// η, the largest.
+    pub peak: f64,
+    /// Epochs in which it rises to it, in equal steps; 0 or 1: none.
+    pub warm_up: usize,
+    /// Whether it falls to 0 along a cosine; else it stays.
+    pub cosine: bool,
+}
+
+impl LearningRate {
+    /// The same rate in every epoch.
+    pub fn constant(rate: f64) -> LearningRate {
+        LearningRate {
+            peak: rate,
+            warm_up: 0,
+            cosine: false,
+        }
+    }
+
+    /// The rate of epoch `e` of `epochs`.
+    pub fn at(&self, e: f64, epochs: f64) -> f64 {
+        let rise = ((e + 1.0) / self.warm_up.max(1) as f64).min(1.0);
+        let decay = match self.cosine {
+            true => 0.5 * (1.0 + (PI * e / epochs).cos()),
+            false => 1.0,
+        };
+        self.peak * rise * decay
+    }
 }
 
 struct SetSchedule {
     schedule: Schedule,
     epochs: usize,
+    rate: LearningRate,
 }
 
 struct Advance {
@@ -31,13 +70,18 @@ struct Advance {
 }
 
 /// Records the scalars of the epoch, of `epochs` in all. [`advance`] moves on to the next.
-pub fn schedule<T: Real>(g: &mut Graph<T>, epochs: usize) -> Schedule {
+pub fn schedule<T: Real>(g: &mut Graph<T>, epochs: usize, rate: LearningRate) -> Schedule {
     let schedule = Schedule {
         epoch: g.shared("epoch", 1, 1),
         lambda: g.shared("lambda", 1, 1),
         threshold: g.shared("threshold", 1, 1),
+        rate: g.shared("rate", 1, 1),
     };
-    g.push(SetSchedule { schedule, epochs });
+    g.push(SetSchedule {
+        schedule,
+        epochs,
+        rate,
+    });
     schedule
 }
 
@@ -57,6 +101,7 @@ impl<T: Real> Op<T> for SetSchedule {
         let threshold = 1.0 / (1.0 + (-0.8 * (e + 1.0)).exp()) - 0.01;
         cpu.value_mut(self.schedule.lambda)[0] = T::of(lambda);
         cpu.value_mut(self.schedule.threshold)[0] = T::of(threshold);
+        cpu.value_mut(self.schedule.rate)[0] = T::of(self.rate.at(e, epochs));
     }
 
     fn launches(&self) -> Vec<Launch> {
@@ -64,7 +109,11 @@ impl<T: Real> Op<T> for SetSchedule {
             Arg::value(self.schedule.epoch),
             Arg::value_mut(self.schedule.lambda),
             Arg::value_mut(self.schedule.threshold),
+            Arg::value_mut(self.schedule.rate),
             Arg::int(self.epochs),
+            Arg::Real(self.rate.peak),
+            Arg::int(self.rate.warm_up),
+            Arg::flag(self.rate.cosine),
         ];
         vec![Launch::new("schedule", [1, 1, 1], WARP, args)]
     }

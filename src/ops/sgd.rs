@@ -9,11 +9,9 @@ use crate::device::launch::{Arg, Launch, Span, spans};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
 
-/// SGD and its constants; [`Sgd::record`] puts it into a step.
+/// The constants of SGD; [`Sgd::record`] puts it into a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
-    /// Learning rate η.
-    pub lr: f64,
     /// Momentum μ; 0 for none.
     pub momentum: f64,
     /// Nesterov's look-ahead.
@@ -24,13 +22,15 @@ pub struct Sgd {
 
 struct SgdUpdate {
     constants: Sgd,
+    rate: Var,
     /// Parameter and its momentum buffer.
     parameters: Vec<[Var; 2]>,
 }
 
 impl Sgd {
-    /// Records the update of all parameters that the loss depends on.
-    pub fn record<T: Real>(self, g: &mut Graph<T>) {
+    /// Records the update of all parameters that the loss depends on, at the learning rate
+    /// η `rate [1, 1, 1]`.
+    pub fn record<T: Real>(self, g: &mut Graph<T>, rate: Var) {
         let parameters = g.trained().into_iter();
         let parameters = parameters
             .map(|w| [w, g.buffer("sgd.momentum", w.shape.rows, w.shape.cols)])
@@ -38,6 +38,7 @@ impl Sgd {
         let constants = self;
         g.push_update(SgdUpdate {
             constants,
+            rate,
             parameters,
         });
     }
@@ -50,12 +51,12 @@ impl<T: Real> Op<T> for SgdUpdate {
 
     fn forward(&self, cpu: &Cpu<T>) {
         let Sgd {
-            lr,
             momentum,
             nesterov,
             weight_decay,
         } = self.constants;
-        let (lr, momentum, decay) = (T::of(lr), T::of(momentum), T::of(weight_decay));
+        let lr = cpu.value(self.rate)[0];
+        let (momentum, decay) = (T::of(momentum), T::of(weight_decay));
         for &[w, b] in &self.parameters {
             let (gradient, mut w_all, mut b_all) =
                 (cpu.grad(w), cpu.value_mut(w), cpu.value_mut(b));
@@ -80,10 +81,10 @@ impl<T: Real> Op<T> for SgdUpdate {
         let launch = |span: Span<2>| {
             let args = vec![
                 Arg::In(span.grads(0)),
+                Arg::value(self.rate),
                 Arg::Out(span.values(0)),
                 Arg::Out(span.values(1)),
                 Arg::int(span.len),
-                Arg::Real(constants.lr),
                 Arg::Real(constants.momentum),
                 Arg::Real(constants.weight_decay),
                 Arg::flag(constants.nesterov),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Options;
-use crate::data::{Matrix, Split, Task};
+use crate::data::{Matrix, Normalisation, Split, Task};
 use crate::model::{self, Dimensions, Parameters};
 
 /// Labels of one partition, one per row of the problem's matrices; −1 where a row has no part.
@@ -30,11 +30,15 @@ pub struct Problem {
     pub target: Matrix,
     /// One entry per partition.
     pub partitions: Vec<PartitionLabels>,
+    /// Networks of each partition.
+    pub members: usize,
+    /// Mean of the unit rows of source and target, where it was taken off.
+    pub means: [Option<Vec<f64>>; 2],
 }
 
 impl Problem {
     /// The rows and labels of `task` that `splits` use, one partition per split.
-    pub fn new(task: &Task, splits: &[Split]) -> Problem {
+    pub fn new(task: &Task, splits: &[Split], options: &Options) -> Problem {
         let source = in_use(splits.iter().flat_map(|s| &s.source));
         let target = target_rows(splits);
         let class = |label: Option<usize>| label.map_or(-1, |k| k as i32);
@@ -47,21 +51,37 @@ impl Problem {
                 truth,
             }
         });
+        let partitions = partitions.collect();
+        let mut source = task.source.features.select_rows(&source);
+        let mut target = task.target.features.select_rows(&target);
+        let means = [&mut source, &mut target].map(|rows| match options.normalisation {
+            Normalisation::L2 => None,
+            Normalisation::Centred => Some(rows.centre_rows()),
+        });
         Problem {
             classes: task.classes.len(),
-            partitions: partitions.collect(),
-            source: task.source.features.select_rows(&source),
-            target: task.target.features.select_rows(&target),
+            partitions,
+            members: options.members,
+            source,
+            target,
+            means,
         }
     }
 
-    /// Initial parameters of every partition, see [`model::initial_parameters`].
+    /// Networks that train side by side: the members of the first partition, of the second, …
+    pub fn networks(&self) -> usize {
+        self.partitions.len() * self.members
+    }
+
+    /// Initial parameters of every network, see [`model::initial_parameters`].
     pub fn initial_parameters(&self, options: &Options, seed: u64) -> Vec<Parameters> {
         let dimensions = self.dimensions(options);
-        let partitions = 0..self.partitions.len();
-        partitions
-            .map(|p| model::initial_parameters(&dimensions, seed, p))
-            .collect()
+        let draw = |network| {
+            let (partition, member) = (network / self.members, network % self.members);
+            let how = options.initialisation;
+            model::initial_parameters(&dimensions, how, seed, partition, member)
+        };
+        (0..self.networks()).map(draw).collect()
     }
 
     /// Sizes of the model that `options` make for it.

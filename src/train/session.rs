@@ -15,7 +15,7 @@ pub(super) const RING: usize = 64;
 /// A recorded SSAN step for all partitions of a problem, ready to replay.
 pub struct Session<'a, T: Real> {
     problem: &'a Problem,
-    /// What each partition started from: weights in Gram form are formed from it.
+    /// What each network started from: weights in Gram form are formed from it.
     initial: &'a [Parameters],
     device: Box<dyn Device<T>>,
     model: Model,
@@ -26,7 +26,7 @@ pub struct Session<'a, T: Real> {
     counts: Vec<[usize; 3]>,
     /// Steps replayed.
     steps: usize,
-    /// Loss terms of the last epoch that was read, waiting for its accuracies; per partition.
+    /// Loss terms of the last epoch that was read, waiting for its accuracies; per network.
     pending: Vec<Option<EpochMetrics>>,
 }
 
@@ -62,7 +62,7 @@ impl<'a, T: Real> Session<'a, T> {
             alpha: options.objective.alpha,
             counts,
             steps: 0,
-            pending: vec![None; problem.partitions.len()],
+            pending: vec![None; problem.networks()],
         })
     }
 
@@ -95,8 +95,10 @@ impl<'a, T: Real> Session<'a, T> {
         let width = self.ring.shape.cols;
         let mut complete = Vec::new();
         for forward in forwards {
-            for (p, pending) in self.pending.iter_mut().enumerate() {
-                let start = self.ring.at(p).start + forward % RING * width;
+            for (network, pending) in self.pending.iter_mut().enumerate() {
+                let members = self.problem.members;
+                let (p, member) = (network / members, network % members);
+                let start = self.ring.at(network).start + forward % RING * width;
                 let row = &ring[start..start + width];
                 let value = |i: usize| row[i].wide();
                 let accuracy = |i: usize| match self.counts[p][i] {
@@ -113,6 +115,7 @@ impl<'a, T: Real> Session<'a, T> {
                 let hard_weight = 1.0 - self.alpha;
                 *pending = Some(EpochMetrics {
                     partition: p,
+                    member,
                     epoch: forward,
                     total: value(0),
                     source_ce: value(1),
@@ -139,8 +142,8 @@ impl<'a, T: Real> Session<'a, T> {
         let (logits, nearest) = (self.terms.target_logits, self.terms.nearest);
         let z = self.device.read(logits)?;
         let classes = self.device.read_labels(nearest)?;
-        let partitions = 0..self.counts.len();
-        let opinions = partitions.map(|p| Opinions {
+        let networks = 0..self.problem.networks();
+        let opinions = networks.map(|p| Opinions {
             probabilities: softmax_rows(&z[logits.at(p)], logits.shape.cols),
             nearest: classes[nearest.at(p)].to_vec(),
         });
@@ -198,7 +201,7 @@ struct Recorded<T: Real> {
 }
 
 fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters]) -> Recorded<T> {
-    let mut graph = Graph::new(problem.partitions.len());
+    let mut graph = Graph::new(problem.networks());
     let g = &mut graph;
     let [source, target] = options.first_layers(problem);
     let domains = [
@@ -211,9 +214,15 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
             form: target,
         },
     ];
-    let model = Model::record(g, problem.dimensions(options), initial, domains);
+    let model = Model::record(
+        g,
+        problem.dimensions(options),
+        options.logits,
+        initial,
+        domains,
+    );
     let inputs = record_inputs(g, problem);
-    let schedule = schedule(g, options.epochs);
+    let schedule = schedule(g, options.epochs, options.rate());
     let terms = options.objective.record(g, &model, &inputs, &schedule);
     let metrics = [
         terms.total,
@@ -229,7 +238,8 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
     ];
     let ring = record_metrics(g, schedule.epoch, &metrics, RING);
     g.differentiate(terms.total);
-    options.optimizer.record(g, options.lr, schedule.epoch);
+    let decay = options.weight_decay;
+    options.optimizer.record(g, decay, &schedule);
     advance(g, schedule.epoch);
     Recorded {
         graph,
@@ -252,7 +262,9 @@ pub fn recorded_step<T: Real>(
 fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
     let (source, target) = (&problem.source, &problem.target);
     let gather = |of: &dyn Fn(usize) -> Vec<i32>| -> Vec<i32> {
-        (0..problem.partitions.len()).flat_map(of).collect()
+        let partitions = 0..problem.partitions.len();
+        let networks = partitions.flat_map(|p| std::iter::repeat_n(p, problem.members));
+        networks.flat_map(of).collect()
     };
     let partitions = &problem.partitions;
     let in_use = |p: usize| {

@@ -134,6 +134,7 @@ impl Config {
                 temperature: self.temperature,
                 refinement,
                 alignment: Alignment::Pairwise(prototypes),
+                ..Objective::PAPER
             },
             optimizer: match self.optimizer.as_str() {
                 "SGD" => Optimizer::Sgd,
@@ -150,6 +151,7 @@ impl Config {
             },
             common: self.d_common,
             first_layer,
+            ..Options::PAPER
         }
     }
 }
@@ -161,6 +163,8 @@ impl Trace {
         let nothing = |rows: &Rows| vec![-1; rows.labels.len()];
         Problem {
             classes: self.config.classes,
+            members: 1,
+            means: [None, None],
             source: matrix(&[&self.source]),
             target: matrix(&[labelled, unlabelled]),
             partitions: vec![PartitionLabels {

@@ -7,8 +7,8 @@ use ssan::Result;
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
 use ssan::ops::{
-    Adam, ClassMeans, DomainRows, GramLayer, Prototypes, Sgd, Similarity, advance, argmax,
-    class_means, count_correct, cross_entropy, domain_bce, gradient_reversal, gram_linear,
+    Adam, ClassMeans, DomainRows, GramLayer, LearningRate, Prototypes, Sgd, Similarity, advance,
+    argmax, class_means, count_correct, cross_entropy, domain_bce, gradient_reversal, gram_linear,
     l2_normalize, leaky_relu, linear, pairwise_alignment, record_metrics, refine, schedule,
     similarity, soft_correlation, softmax, triplet_margin, weighted_sum,
 };
@@ -369,9 +369,14 @@ fn off_the_tape<T: Real>(cases: &mut Cases<T>) {
         name: "schedule, advance and metrics".into(),
         shapes: vec![(1, 1); 3],
         record: Box::new(|g, x| {
-            let scalars = schedule(g, 10);
-            let all = [x, &[scalars.epoch, scalars.lambda, scalars.threshold]].concat();
-            for count in [1, 6, 14] {
+            let rate = LearningRate {
+                peak: 0.5,
+                warm_up: 2,
+                cosine: true,
+            };
+            let s = schedule(g, 10, rate);
+            let all = [x, &[s.epoch, s.lambda, s.threshold, s.rate]].concat();
+            for count in [1, 7, 14] {
                 let scalars: Vec<Var> = all.iter().copied().cycle().take(count).collect();
                 record_metrics(g, all[3], &scalars, 2);
             }
@@ -406,24 +411,27 @@ fn updates<T: Real>(cases: &mut Cases<T>) {
     ] {
         let name = format!("sgd, momentum {momentum}, nesterov {nesterov}, decay {weight_decay}");
         let sgd = Sgd {
-            lr: 0.1,
             momentum,
             nesterov,
             weight_decay,
         };
-        add(&name, Box::new(move |g| sgd.record(g)));
+        let update = move |g: &mut Graph<T>| {
+            let rate = g.constant("rate", 1, 1, vec![T::of(0.1)]);
+            sgd.record(g, rate);
+        };
+        add(&name, Box::new(update));
     }
     add(
         "adam",
         Box::new(|g| {
             let epoch = g.shared("epoch", 1, 1);
+            let rate = g.constant("rate", 1, 1, vec![T::of(0.01)]);
             let adam = Adam {
-                lr: 0.01,
                 beta1: 0.9,
                 beta2: 0.99,
                 epsilon: 1e-8,
             };
-            adam.record(g, epoch);
+            adam.record(g, epoch, rate);
             advance(g, epoch);
         }),
     );

@@ -158,6 +158,8 @@ fn problem(partitions: usize) -> Problem {
     };
     Problem {
         classes: CLASSES,
+        members: 1,
+        means: [None, None],
         source: blobs(1, source, 47),
         target: blobs(2, target, 130),
         partitions: (0..partitions).map(partition).collect(),
@@ -169,7 +171,7 @@ fn digits(partitions: usize) -> Problem {
     let (source, target) = data::digits().expect("bundled");
     let task = Task::new(source, target).expect("a task");
     let splits = task.splits(&task.default_labelling(3), partitions, 2020);
-    Problem::new(&task, &splits.expect("splits"))
+    Problem::new(&task, &splits.expect("splits"), &Options::PAPER)
 }
 
 /// Everything that the device holds after some steps, bit by bit.

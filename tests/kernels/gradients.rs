@@ -5,7 +5,7 @@ use ssan::Result;
 use ssan::data::Matrix;
 use ssan::device::Device;
 use ssan::graph::Graph;
-use ssan::model::{Parameters, initial_parameters};
+use ssan::model::{Initialisation, Parameters, initial_parameters};
 use ssan::objective::{Alignment, Objective};
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
 
@@ -29,6 +29,8 @@ fn problem() -> Problem {
     };
     Problem {
         classes: 3,
+        members: 1,
+        means: [None, None],
         source: matrix(9, 5),
         target: matrix(8, 4),
         partitions: vec![PartitionLabels {
@@ -57,7 +59,7 @@ pub fn check(load: &dyn Fn(Graph<f64>) -> Result<Box<dyn Device<f64>>>) {
             ..Options::PAPER
         };
         let dimensions = problem.dimensions(&options);
-        let mut start = initial_parameters(&dimensions, 3, 0);
+        let mut start = initial_parameters(&dimensions, Initialisation::Small, 3, 0, 0);
         // 80 times the usual scale, so that no term is negligible.
         start.iter_mut().flatten().for_each(|x| *x *= 80.0);
 
