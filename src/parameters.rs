@@ -7,6 +7,7 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
+use crate::data::legible;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Dimensions, ParameterShape, Parameters};
@@ -53,15 +54,28 @@ pub fn save(path: &Path, dimensions: &Dimensions, parameters: &Parameters) -> Re
 /// that is not finite.
 pub fn load(path: &Path, dimensions: &Dimensions) -> Result<Parameters> {
     let bytes = files::read(path)?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Error::file(path, format!("not a safetensors file ({e})")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+        Error::file(
+            path,
+            format!("not a safetensors file ({})", legible(&e.to_string())),
+        )
+    })?;
     let read = |shape: &ParameterShape| {
         let tensor = file.tensor(&shape.name).map_err(|_| {
             let mut names = file.names();
             names.sort_unstable();
             Error::file(
                 path,
-                format!("no parameter {}; it holds {}", shape.name, names.join(", ")),
+                format!(
+                    "no parameter {}; it holds {}",
+                    shape.name,
+                    names
+                        .iter()
+                        .take(30)
+                        .map(|n| legible(n))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
             )
         })?;
         if tensor.shape() != file_shape(shape) {

@@ -32,8 +32,8 @@ pub(super) trait Arrays {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape: Vec<String> = self.shape.iter().map(u64::to_string).collect();
-        let name = one_line(&self.name);
-        write!(f, "{name} ({} {})", shape.join("×"), one_line(&self.kind))
+        let (name, shape) = (legible(&self.name), legible(&shape.join("×")));
+        write!(f, "{name} ({shape} {})", legible(&self.kind))
     }
 }
 
@@ -69,7 +69,17 @@ pub(super) fn from_columns(values: Vec<f64>, rows: usize, cols: usize) -> Vec<f6
     columns.transposed().values
 }
 
-/// Names and words out of files, fit for a message of one line.
+/// Names and words out of files, fit for a message: on one line, and the beginning of long ones.
+pub(crate) fn legible(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = one_line(text);
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// Words out of files on one line.
 pub(super) fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()

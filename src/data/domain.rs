@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::arrays::{Cause, one_line};
+use super::arrays::{Cause, legible, one_line};
 use super::mat::Mat;
 use super::npy::Single;
 use super::npz::Npz;
@@ -112,9 +112,9 @@ fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
         parts: Vec::new(),
         notes,
     };
-    let (first, cols) = (one_line(&parts[0].name), parts[0].features.cols);
+    let (first, cols) = (legible(&parts[0].name), parts[0].features.cols);
     for part in parts {
-        let (here, features) = (one_line(&part.name), part.features);
+        let (here, features) = (legible(&part.name), part.features);
         if features.cols != cols {
             return Err(format!(
                 "parts differ in dimension: {first} has {cols} features, {here} has {}",

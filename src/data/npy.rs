@@ -3,7 +3,7 @@
 use half::f16;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
-use super::arrays::{Arrays, Cause, Entry, Values, from_columns, one_line};
+use super::arrays::{Arrays, Cause, Entry, Values, from_columns, legible};
 use crate::memory::affordable;
 
 /// As many bytes as NumPy itself accepts for a header, and what comes before it.
@@ -23,7 +23,7 @@ impl Npy {
         let header = NpyHeader::from_reader(head).map_err(|e| {
             // Syntax errors come with a picture over several lines; the first has line and column.
             let text = e.to_string();
-            let first = one_line(text.lines().next().unwrap_or_default());
+            let first = legible(text.lines().next().unwrap_or_default());
             format!("has a damaged .npy header: {first}")
         })?;
         Ok(Npy { header, start })

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::arrays::{Arrays, Cause, Values, list, locate, one_line};
+use super::arrays::{Arrays, Cause, Values, legible, list, locate};
 use super::domain::Format;
 use super::mat::Mat;
 use super::{Split, Task};
@@ -43,7 +43,7 @@ fn from_json(bytes: &[u8], task: &Task) -> Cause<Split> {
     let json: Json = serde_json::from_slice(bytes).map_err(|e| {
         format!(
             "{}: a split is {{\"source\":[…],\"labelled\":[…],\"unlabelled\":[…]}}, rows counted from 0",
-            one_line(&e.to_string())
+            legible(&e.to_string())
         )
     })?;
     let split = Split {

@@ -75,7 +75,7 @@ const WORDS: [&[u8]; 40] = [
 
 /// A number below `n`, which is not 0.
 pub fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
-    (u64::from(random.next_u32()) * n as u64 >> 32) as usize
+    ((u64::from(random.next_u32()) * n as u64) >> 32) as usize
 }
 
 /// One of `items`.
