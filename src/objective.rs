@@ -1,7 +1,7 @@
 //! The SSAN objective of one epoch, term by term, and what is counted beside it.
 //!
 //! ```text
-//! total = L_src + L_isc + γ·L_adv + β·L_esa
+//! total = L_src + L_isc + γ·L_adv + β·L_esa (+ w·cross-entropy of pseudo-labels, not in the paper)
 //! L_src  cross-entropy of the source rows
 //! L_isc  (1−α)·cross-entropy of the labelled target rows + α·soft correlation; α = 1: the plain
 //!        cross-entropy alone, as in the released code
@@ -86,6 +86,8 @@ pub struct Inputs {
     pub target_rows: Labels,
     /// Class of unlabelled target rows where it is known; serves the accuracy alone.
     pub truth: Labels,
+    /// Pseudo-labels of unlabelled target rows, and the weight of their cross-entropy.
+    pub pseudo_targets: Option<(Labels, f64)>,
 }
 
 /// The recorded results, each a scalar `[P, 1, 1]` unless said otherwise.
@@ -103,6 +105,8 @@ pub struct Terms {
     pub adversarial: Var,
     /// L_esa; 0 if not recorded.
     pub alignment: Var,
+    /// Cross-entropy of the pseudo-labels, without its weight; 0 if not recorded.
+    pub pseudo_ce: Var,
     /// Selected unlabelled rows.
     pub selected: Var,
     /// Source rows labelled right by the parameters that the epoch starts with.
@@ -211,6 +215,11 @@ impl Objective {
             };
             terms.push((alignment, self.beta * per_class));
         }
+        let mut pseudo_ce = zero;
+        if let Some((labels, weight)) = inputs.pseudo_targets {
+            pseudo_ce = cross_entropy(g, zt, labels);
+            terms.push((pseudo_ce, weight));
+        }
         Terms {
             total: weighted_sum(g, &terms),
             source_ce,
@@ -218,6 +227,7 @@ impl Objective {
             soft,
             adversarial,
             alignment,
+            pseudo_ce,
             selected: refined.selected,
             source_correct: count_correct(g, source_pseudo, inputs.source_labels),
             labelled_correct: count_correct(g, pseudo, inputs.labelled),

@@ -2,7 +2,7 @@
 //! as a table.
 
 use crate::data::{Label, Split};
-use crate::train::{Opinions, target_rows};
+use crate::train::{Opinions, argmax, target_rows};
 
 /// The label of one row.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,20 +59,14 @@ fn predict(
         let probabilities = voters.iter().map(|v| v.probabilities[at * classes + class]);
         probabilities.sum::<f64>() / voters.len() as f64
     };
-    let larger = |best, class| {
-        if mean(class) > mean(best) {
-            class
-        } else {
-            best
-        }
-    };
-    let class = (1..classes).fold(0, larger);
+    let means: Vec<f64> = (0..classes).map(mean).collect();
+    let class = argmax(&means);
     let agreeing = voters.iter().filter(|v| v.nearest[at] == class as i32);
     Prediction {
         row,
         partition,
         class,
-        probability: mean(class),
+        probability: means[class],
         prototypes_agree: 2 * agreeing.count() > voters.len(),
     }
 }

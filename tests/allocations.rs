@@ -54,6 +54,7 @@ fn steps_allocate_nothing() {
         classes: 3,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: matrix(300, 50),
         target: matrix(200, 40),
         partitions: vec![

@@ -481,6 +481,7 @@ fn record(
         unlabelled: labels(&mut g, &[-1, -1, -1, -1, 0, 0, 0, 0, 0, -1]),
         target_rows: labels(&mut g, &[0, 0, 0, 0, 0, 0, 0, 0, 0, -1]),
         truth: labels(&mut g, &[-1, -1, -1, -1, 0, 1, 2, -1, 3, -1]),
+        pseudo_targets: Some((labels(&mut g, &[-1, -1, -1, -1, 0, 3, 2, 2, -1, -1]), 0.6)),
     };
     let epochs = schedule(&mut g, 20, LearningRate::constant(0.1));
     let terms = objective.record(&mut g, &model, &inputs, &epochs);

@@ -81,6 +81,7 @@ fn problem(classes: usize, source: Matrix, target: Matrix, partitions: usize) ->
         classes,
         members: 1,
         means: [None, None],
+        neighbours: None,
         partitions: (0..partitions).map(partition).collect(),
         source,
         target,

@@ -84,6 +84,7 @@ fn problem(partitions: usize) -> Problem {
         classes: 3,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: matrix(5, 7),
         target: matrix(6, 4),
         partitions: vec![labels; partitions],

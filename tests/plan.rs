@@ -195,6 +195,7 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
         classes: 10,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: matrix(rows, 800),
         target: matrix(rows, 4096),
         partitions: vec![labels; partitions],

@@ -59,6 +59,7 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
         classes: CLASSES,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: blobs(1, 8, 10),
         target: blobs(2, 7, target_cols),
         partitions: (0..partitions).map(partition).collect(),

@@ -96,6 +96,7 @@ fn problem(sizes: Sizes, partitions: usize) -> Problem {
         classes: sizes.classes,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: matrix(&mut rng, sizes.source),
         target: matrix(&mut rng, sizes.target),
         partitions: vec![labels; partitions],

@@ -11,7 +11,7 @@ use crate::model::{Initialisation, Layers, Logits};
 use crate::objective::{Alignment, Objective, OverClasses, Refinement};
 use crate::ops::{Prototypes, Similarity};
 use crate::optim::Optimizer;
-use crate::train::{FirstLayer, Options};
+use crate::train::{FirstLayer, Options, PseudoLabels};
 
 /// The released code's default task.
 const RELEASE_TASK: [&str; 2] = ["amazon_surf", "amazon_decaf"];
@@ -207,6 +207,29 @@ pub(super) struct TrainArgs {
     )]
     pub over_classes: Option<OverClassesName>,
 
+    /// Labels that unlabelled rows are trained on late in training: none, or the vote of the
+    /// partition's networks smoothed over the graph of nearest target rows [default: none; robust:
+    /// graph]
+    #[arg(
+        long,
+        visible_alias = "pseudo_labels",
+        value_enum,
+        help_heading = "Objective"
+    )]
+    pub pseudo_labels: Option<PseudoLabelsName>,
+
+    /// Share of the epochs after which they begin [default: 0.5]
+    #[arg(long, hide = true)]
+    pub pseudo_from: Option<f64>,
+    #[arg(long, hide = true)]
+    pub pseudo_every: Option<usize>,
+    #[arg(long, hide = true)]
+    pub pseudo_spread: Option<f64>,
+    #[arg(long, hide = true)]
+    pub pseudo_balance: Option<f64>,
+    #[arg(long, hide = true)]
+    pub pseudo_weight: Option<f64>,
+
     /// Centroids aligned for every class: source and target, or their union's too [default: three]
     #[arg(long, value_enum, help_heading = "Objective")]
     pub prototype: Option<PrototypeName>,
@@ -279,6 +302,12 @@ pub(super) enum RecipeName {
 pub(super) enum ScheduleName {
     Constant,
     Cosine,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PseudoLabelsName {
+    None,
+    Graph,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -482,6 +511,18 @@ impl TrainArgs {
                 Some(NormaliseName::Centred) => Normalisation::Centred,
                 None => recipe.normalisation,
             },
+            pseudo_labels: match self.pseudo_labels {
+                Some(PseudoLabelsName::None) => None,
+                Some(PseudoLabelsName::Graph) => Some(PseudoLabels::ROBUST),
+                None => recipe.pseudo_labels,
+            }
+            .map(|r| PseudoLabels {
+                weight: self.pseudo_weight.unwrap_or(r.weight),
+                from: self.pseudo_from.unwrap_or(r.from),
+                every: self.pseudo_every.unwrap_or(r.every),
+                spread: self.pseudo_spread.unwrap_or(r.spread),
+                balance: self.pseudo_balance.unwrap_or(r.balance),
+            }),
             members: at_least_one("--members", members)?,
         })
     }

@@ -212,6 +212,11 @@ impl<T: Real> Device<T> for Cpu<T> {
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
         Ok(self.labels(labels).clone())
     }
+
+    fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
+        self.labels_mut(labels).copy_from_slice(values);
+        Ok(())
+    }
 }
 
 /// Work, in elements touched, below which a second thread does not pay.

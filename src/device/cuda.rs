@@ -97,7 +97,7 @@ impl<T: Real> Cuda<T> {
             bytemuck::cast_slice(&labels),
         ];
         for (arena, content) in arenas.iter().zip(contents) {
-            let copied = arena.fill(content, &streams[0]);
+            let copied = arena.write(0, content, &streams[0]);
             copied.map_err(|e| failed("copying the data to the card", e))?;
         }
 
@@ -218,6 +218,20 @@ impl<T: Real> Cuda<T> {
         Ok(values)
     }
 
+    fn write_range<E: bytemuck::Pod>(
+        &mut self,
+        arena: usize,
+        range: Range<usize>,
+        values: &[E],
+    ) -> Result<()> {
+        assert_eq!(values.len(), range.len(), "a value for each place");
+        self.synchronize()?;
+        let to = range.start * size_of::<E>();
+        let bytes = bytemuck::cast_slice(values);
+        let copied = self.arenas[arena].write(to, bytes, &self.streams[0]);
+        copied.map_err(|e| failed("copying values to the card", e))
+    }
+
     /// Launches on stream 0 alone, one after the other.
     fn enqueue(&self, launches: &[Prepared]) -> Result<()> {
         launches
@@ -268,6 +282,10 @@ impl<T: Real> Device<T> for Cuda<T> {
 
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
         self.read_range(2, self.layout.range(Buffer::Labels(labels)))
+    }
+
+    fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
+        self.write_range(2, self.layout.range(Buffer::Labels(labels)), values)
     }
 }
 
@@ -336,7 +354,7 @@ struct Arena {
 impl Arena {
     fn new(context: &Arc<CudaContext>, bytes: usize) -> std::result::Result<Arena, DriverError> {
         context.bind_to_thread()?;
-        // SAFETY: a context is current. The content is undefined until `fill`. CUDA allocates
+        // SAFETY: a context is current. The content is undefined until `write`. CUDA allocates
         // nothing of size 0, so that an empty arena has some bytes that nothing points to.
         let base = unsafe { result::malloc_sync(bytes.max(1)) }?;
         Ok(Arena {
@@ -346,16 +364,25 @@ impl Arena {
         })
     }
 
-    /// Copies `content`, which has the arena's size, and waits until it is there.
-    fn fill(&self, content: &[u8], stream: &CudaStream) -> std::result::Result<(), DriverError> {
-        assert_eq!(content.len(), self.bytes, "an arena is filled whole");
+    /// Copies `content` to what begins `to` bytes into the arena, after what the stream has been
+    /// given, and waits until it is there.
+    fn write(
+        &self,
+        to: usize,
+        content: &[u8],
+        stream: &CudaStream,
+    ) -> std::result::Result<(), DriverError> {
+        assert!(
+            to + content.len() <= self.bytes,
+            "a write ends in the arena"
+        );
         if content.is_empty() {
             return Ok(());
         }
         self.context.bind_to_thread()?;
-        // SAFETY: the allocation is alive and as long as `content` (asserted); `content` is
-        // borrowed until the stream has copied it (synchronised below).
-        unsafe { result::memcpy_htod_async(self.base, content, stream.cu_stream()) }?;
+        // SAFETY: the range lies in a live allocation (asserted); `content` is borrowed until the
+        // stream has copied it (synchronised below).
+        unsafe { result::memcpy_htod_async(self.base + to as u64, content, stream.cu_stream()) }?;
         stream.synchronize()
     }
 

@@ -61,4 +61,10 @@ pub trait Device<T: Real> {
     /// # Errors
     /// The device fails.
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>>;
+
+    /// Replaces labels, of all partitions, between replays.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()>;
 }

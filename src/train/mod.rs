@@ -7,7 +7,9 @@
 
 mod first_layer;
 pub mod memory;
+mod neighbours;
 mod problem;
+mod pseudo_labels;
 mod session;
 
 use std::time::{Duration, Instant};
@@ -15,7 +17,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use first_layer::FirstLayer;
+pub use neighbours::Neighbours;
 pub use problem::{PartitionLabels, Problem, target_rows};
+pub use pseudo_labels::PseudoLabels;
 pub use session::{Session, recorded_step};
 
 use crate::data::Normalisation;
@@ -58,6 +62,8 @@ pub struct Options {
     pub logits: Logits,
     /// How rows are brought to unit length.
     pub normalisation: Normalisation,
+    /// Pseudo-labels that unlabelled rows are trained on.
+    pub pseudo_labels: Option<PseudoLabels>,
     /// Networks of a partition, each from its own initial parameters, whose vote is the result.
     pub members: usize,
 }
@@ -78,6 +84,7 @@ impl Options {
         initialisation: Initialisation::Small,
         logits: Logits::LeakyRelu,
         normalisation: Normalisation::L2,
+        pseudo_labels: None,
         members: 1,
     };
 
@@ -93,6 +100,7 @@ impl Options {
         initialisation: Initialisation::FanIn,
         logits: Logits::Linear,
         normalisation: Normalisation::Centred,
+        pseudo_labels: Some(PseudoLabels::ROBUST),
         members: 3,
         ..Options::PAPER
     };
@@ -140,6 +148,8 @@ pub struct EpochMetrics {
     pub adversarial: f64,
     /// L_esa, without β.
     pub alignment: f64,
+    /// Cross-entropy of the pseudo-labels, without its weight; 0 before there are any.
+    pub pseudo_ce: f64,
     /// Unlabelled rows whose pseudo-label was selected.
     pub selected: usize,
     /// Accuracy on the source rows.
@@ -159,6 +169,7 @@ impl EpochMetrics {
             ("soft correlation", self.soft),
             ("adversarial", self.adversarial),
             ("alignment", self.alignment),
+            ("pseudo-label cross-entropy", self.pseudo_ce),
             ("total", self.total),
         ];
         let broken = terms.into_iter().find(|(_, value)| !value.is_finite());
@@ -216,15 +227,20 @@ pub fn vote(opinions: &[Opinions]) -> Vec<f64> {
     mean
 }
 
+/// Index of the largest value, ties to the first.
+pub(crate) fn argmax(row: &[f64]) -> usize {
+    let larger = |best, i| if row[i] > row[best] { i } else { best };
+    (1..row.len()).fold(0, larger)
+}
+
 /// Percentage of the rows of known class (−1: unknown) that get their largest probability; `None`
 /// where none is known.
 fn accuracy(probabilities: &[f64], classes: usize, truth: &[i32]) -> Option<f64> {
     let rows = probabilities.chunks_exact(classes).zip(truth);
     let known: Vec<_> = rows.filter(|(_, truth)| **truth >= 0).collect();
-    let right = known.iter().filter(|(row, truth)| {
-        let larger = |best, class| if row[class] > row[best] { class } else { best };
-        (1..classes).fold(0, larger) as i32 == **truth
-    });
+    let right = known
+        .iter()
+        .filter(|(row, truth)| argmax(row) as i32 == **truth);
     (!known.is_empty()).then(|| 100.0 * right.count() as f64 / known.len() as f64)
 }
 
@@ -273,7 +289,17 @@ pub fn train<T: Real>(
     let mut reading = 1;
     let mut done = 0;
     while done < options.epochs {
-        let epochs = reading.min(options.epochs - done).min(session::RING);
+        if let Some(how) = options
+            .pseudo_labels
+            .filter(|how| how.due(done, options.epochs))
+        {
+            session.label(&how)?;
+        }
+        let mut epochs = reading.min(options.epochs - done).min(session::RING);
+        if let Some(how) = options.pseudo_labels {
+            let next = (done + 1..done + epochs).find(|&e| how.due(e, options.epochs));
+            epochs = next.unwrap_or(done + epochs) - done;
+        }
         let start = Instant::now();
         let complete = session.run(epochs)?;
         let elapsed = start.elapsed();

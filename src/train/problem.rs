@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Options;
+use super::{Neighbours, Options};
 use crate::data::{Matrix, Normalisation, Split, Task};
 use crate::model::{self, Dimensions, Parameters};
 
@@ -34,6 +34,8 @@ pub struct Problem {
     pub members: usize,
     /// Mean of the unit rows of source and target, where it was taken off.
     pub means: [Option<Vec<f64>>; 2],
+    /// Graph of the unit target rows, where pseudo-labels are made with it.
+    pub neighbours: Option<Neighbours>,
 }
 
 impl Problem {
@@ -54,6 +56,7 @@ impl Problem {
         let partitions = partitions.collect();
         let mut source = task.source.features.select_rows(&source);
         let mut target = task.target.features.select_rows(&target);
+        let neighbours = options.pseudo_labels.map(|_| Neighbours::new(&target));
         let means = [&mut source, &mut target].map(|rows| match options.normalisation {
             Normalisation::L2 => None,
             Normalisation::Centred => Some(rows.centre_rows()),
@@ -65,6 +68,7 @@ impl Problem {
             source,
             target,
             means,
+            neighbours,
         }
     }
 

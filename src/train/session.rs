@@ -2,12 +2,12 @@
 
 use crate::device::Device;
 use crate::error::Result;
-use crate::graph::{Graph, Var};
+use crate::graph::{Graph, Labels, Var};
 use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
-use crate::train::{EpochMetrics, Opinions, Options, Problem};
+use crate::train::{EpochMetrics, Opinions, Options, Problem, PseudoLabels, vote};
 
 /// Epochs of metrics that the device keeps before they are read back.
 pub(super) const RING: usize = 64;
@@ -21,6 +21,7 @@ pub struct Session<'a, T: Real> {
     model: Model,
     terms: Terms,
     ring: Var,
+    pseudo_targets: Option<Labels>,
     alpha: f64,
     /// Rows behind each accuracy: source, labelled, unlabelled of known class; per partition.
     counts: Vec<[usize; 3]>,
@@ -46,6 +47,7 @@ impl<'a, T: Real> Session<'a, T> {
             model,
             terms,
             ring,
+            pseudo_targets,
         } = record(problem, options, initial);
         let known = |labels: &[i32]| labels.iter().filter(|&&l| l >= 0).count();
         let counts = problem.partitions.iter();
@@ -59,6 +61,7 @@ impl<'a, T: Real> Session<'a, T> {
             model,
             terms,
             ring,
+            pseudo_targets,
             alpha: options.objective.alpha,
             counts,
             steps: 0,
@@ -123,6 +126,7 @@ impl<'a, T: Real> Session<'a, T> {
                     soft: self.alpha * value(3),
                     adversarial: value(4),
                     alignment: value(5),
+                    pseudo_ce: value(10),
                     selected: value(6) as usize,
                     source_acc: None,
                     labelled_acc: None,
@@ -131,6 +135,28 @@ impl<'a, T: Real> Session<'a, T> {
             }
         }
         Ok(complete)
+    }
+
+    /// Makes new pseudo-labels from the networks' votes in the last forward pass; the steps that
+    /// follow train on them.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn label(&mut self, how: &PseudoLabels) -> Result<()> {
+        let (Some(targets), Some(graph)) = (self.pseudo_targets, &self.problem.neighbours) else {
+            panic!("the step was recorded without pseudo-labels");
+        };
+        let (members, classes) = (self.problem.members, self.problem.classes);
+        let opinions = self.opinions()?;
+        let votes = opinions.chunks_exact(members).map(vote);
+        let made = votes
+            .zip(&self.problem.partitions)
+            .flat_map(|(vote, labels)| {
+                let made = how.make(graph, &vote, classes, labels);
+                std::iter::repeat_n(made, members).flatten()
+            });
+        let made: Vec<i32> = made.collect();
+        self.device.write_labels(targets, &made)
     }
 
     /// What each partition's network and prototypes said of the target rows in the last forward
@@ -198,6 +224,7 @@ struct Recorded<T: Real> {
     model: Model,
     terms: Terms,
     ring: Var,
+    pseudo_targets: Option<Labels>,
 }
 
 fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters]) -> Recorded<T> {
@@ -221,7 +248,7 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
         initial,
         domains,
     );
-    let inputs = record_inputs(g, problem);
+    let inputs = record_inputs(g, problem, options);
     let schedule = schedule(g, options.epochs, options.rate());
     let terms = options.objective.record(g, &model, &inputs, &schedule);
     let metrics = [
@@ -235,6 +262,7 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
         terms.source_correct,
         terms.labelled_correct,
         terms.unlabelled_correct,
+        terms.pseudo_ce,
     ];
     let ring = record_metrics(g, schedule.epoch, &metrics, RING);
     g.differentiate(terms.total);
@@ -246,6 +274,7 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
         model,
         terms,
         ring,
+        pseudo_targets: inputs.pseudo_targets.map(|(labels, _)| labels),
     }
 }
 
@@ -259,7 +288,7 @@ pub fn recorded_step<T: Real>(
 }
 
 /// Records the labels of `problem`.
-fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
+fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem, options: &Options) -> Inputs {
     let (source, target) = (&problem.source, &problem.target);
     let gather = |of: &dyn Fn(usize) -> Vec<i32>| -> Vec<i32> {
         let partitions = 0..problem.partitions.len();
@@ -279,6 +308,8 @@ fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
         (target.rows, gather(&in_use)),
         (target.rows, gather(&|p| partitions[p].truth.clone())),
     ];
+    let pseudo_targets = options.pseudo_labels;
+    let pseudo_targets = pseudo_targets.map(|how| (g.labels(target.rows), how.weight));
     let [source_labels, labelled, unlabelled, target_rows, truth] =
         labels.map(|(rows, values)| g.given_labels(rows, values));
     Inputs {
@@ -287,5 +318,6 @@ fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem) -> Inputs {
         unlabelled,
         target_rows,
         truth,
+        pseudo_targets,
     }
 }

@@ -165,6 +165,7 @@ impl Trace {
             classes: self.config.classes,
             members: 1,
             means: [None, None],
+            neighbours: None,
             source: matrix(&[&self.source]),
             target: matrix(&[labelled, unlabelled]),
             partitions: vec![PartitionLabels {

@@ -160,6 +160,7 @@ fn problem(partitions: usize) -> Problem {
         classes: CLASSES,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: blobs(1, source, 47),
         target: blobs(2, target, 130),
         partitions: (0..partitions).map(partition).collect(),

@@ -319,4 +319,10 @@ impl<T: Real> Device<T> for HostKernels<T> {
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
         Ok(self.labels[self.layout.range(Buffer::Labels(labels))].to_vec())
     }
+
+    fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
+        let range = self.layout.range(Buffer::Labels(labels));
+        self.labels[range].copy_from_slice(values);
+        Ok(())
+    }
 }

@@ -31,6 +31,7 @@ fn problem() -> Problem {
         classes: 3,
         members: 1,
         means: [None, None],
+        neighbours: None,
         source: matrix(9, 5),
         target: matrix(8, 4),
         partitions: vec![PartitionLabels {
