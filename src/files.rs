@@ -1,4 +1,4 @@
-//! Writing files so that a failure leaves what was there.
+//! Reading files that fit into memory, and writing them so that a failure leaves what was there.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -7,6 +7,21 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+use crate::memory::affordable;
+
+/// All bytes of a file.
+///
+/// # Errors
+/// It cannot be read, does not fit into memory, or is no regular file: a device may never end.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let unreadable = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
+    let data = std::fs::metadata(path).map_err(unreadable)?;
+    if !data.is_file() {
+        return Err(Error::file(path, "is no regular file: name a data file"));
+    }
+    affordable(data.len(), 1).map_err(|cause| Error::file(path, cause))?;
+    std::fs::read(path).map_err(unreadable)
+}
 
 /// A file being written beside its final place; [`AtomicFile::commit`] moves it there. What is no
 /// regular file, for instance `/dev/stdout`, is written directly.

@@ -7,3 +7,16 @@ pub fn available() -> Option<u64> {
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
+
+/// Refuses what would not fit into memory. The message counts in GB.
+pub(crate) fn affordable(values: u64, bytes_each: u64) -> Result<(), String> {
+    let needed = values.saturating_mul(bytes_each);
+    match available() {
+        Some(available) if needed > available => Err(format!(
+            "needs about {:.1} GB of memory, {:.1} GB are free: select fewer samples or features",
+            needed as f64 / 1e9,
+            available as f64 / 1e9
+        )),
+        _ => Ok(()),
+    }
+}

@@ -7,7 +7,9 @@ use std::path::Path;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
+use crate::data::legible;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::model::{Dimensions, ParameterShape, Parameters};
 
 /// Shape as the file has it: a bias is a vector.
@@ -42,7 +44,7 @@ pub fn save(path: &Path, dimensions: &Dimensions, parameters: &Parameters) -> Re
         tensors.push((shape.name.as_str(), view));
     }
     let file = safetensors::serialize(tensors, None).map_err(|e| Error::file(path, e))?;
-    crate::files::write_atomically(path, &file)
+    files::write_atomically(path, &file)
 }
 
 /// Reads the parameters of a model of these `dimensions`, in `F32` or `F64`.
@@ -51,16 +53,29 @@ pub fn save(path: &Path, dimensions: &Dimensions, parameters: &Parameters) -> Re
 /// The file cannot be read, lacks a parameter, or holds one of another shape or type, or a value
 /// that is not finite.
 pub fn load(path: &Path, dimensions: &Dimensions) -> Result<Parameters> {
-    let bytes = std::fs::read(path).map_err(|e| Error::file(path, e))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| Error::file(path, format!("not a safetensors file ({e})")))?;
+    let bytes = files::read(path)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+        Error::file(
+            path,
+            format!("not a safetensors file ({})", legible(&e.to_string())),
+        )
+    })?;
     let read = |shape: &ParameterShape| {
         let tensor = file.tensor(&shape.name).map_err(|_| {
             let mut names = file.names();
             names.sort_unstable();
             Error::file(
                 path,
-                format!("no parameter {}; it holds {}", shape.name, names.join(", ")),
+                format!(
+                    "no parameter {}; it holds {}",
+                    shape.name,
+                    names
+                        .iter()
+                        .take(30)
+                        .map(|n| legible(n))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
             )
         })?;
         if tensor.shape() != file_shape(shape) {

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::Matrix;
-use crate::memory;
 
 /// A result whose error says what is wrong with a file; the caller knows which file.
 pub(super) type Cause<T> = Result<T, String>;
@@ -33,8 +32,8 @@ pub(super) trait Arrays {
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shape: Vec<String> = self.shape.iter().map(u64::to_string).collect();
-        let name = one_line(&self.name);
-        write!(f, "{name} ({} {})", shape.join("×"), one_line(&self.kind))
+        let (name, shape) = (legible(&self.name), legible(&shape.join("×")));
+        write!(f, "{name} ({shape} {})", legible(&self.kind))
     }
 }
 
@@ -70,20 +69,17 @@ pub(super) fn from_columns(values: Vec<f64>, rows: usize, cols: usize) -> Vec<f6
     columns.transposed().values
 }
 
-/// Refuses what would not fit into memory. The message counts in GB.
-pub(super) fn affordable(values: u64, bytes_each: u64) -> Cause<()> {
-    let needed = values.saturating_mul(bytes_each);
-    match memory::available() {
-        Some(available) if needed > available => Err(format!(
-            "needs about {:.1} GB of memory, {:.1} GB are free: select fewer samples or features",
-            needed as f64 / 1e9,
-            available as f64 / 1e9
-        )),
-        _ => Ok(()),
+/// Names and words out of files, fit for a message: on one line, and the beginning of long ones.
+pub(crate) fn legible(text: &str) -> String {
+    const LONGEST: usize = 160;
+    let line = one_line(text);
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
-/// Names and words out of files, fit for a message of one line.
+/// Words out of files on one line.
 pub(super) fn one_line(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().map(plain).collect()

@@ -2,9 +2,10 @@
 
 use csv::{ReaderBuilder, StringRecord};
 
-use super::arrays::{Cause, affordable, one_line};
+use super::arrays::{Cause, legible, one_line};
 use super::domain::Part;
 use super::{Label, LabelColumn, Matrix};
+use crate::memory::affordable;
 
 /// A first line of column numbers could be data; with this many it is not.
 const NUMBERED: usize = 4;
@@ -23,7 +24,7 @@ pub(super) fn read(
     let mut reader = builder.has_headers(false).flexible(true).from_reader(bytes);
     let mut lines = reader
         .records()
-        .map(|line| line.map_err(|e| one_line(&e.to_string())));
+        .map(|line| line.map_err(|e| legible(&e.to_string())));
     let first = lines
         .next()
         .ok_or("is empty: a sample per line is needed")??;
@@ -91,13 +92,13 @@ fn label_column(first: &StringRecord, label: &LabelColumn) -> Cause<Option<usize
     let exact = cells.clone().position(|cell| cell == name);
     let found = exact.or_else(|| cells.position(|cell| cell.eq_ignore_ascii_case(name)));
     found.map(Some).ok_or_else(|| {
-        let mut shown: Vec<String> = first.iter().take(30).map(one_line).collect();
+        let mut shown: Vec<String> = first.iter().take(30).map(legible).collect();
         if first.len() > shown.len() {
             shown.push("…".to_string());
         }
         format!(
             "has no column called {}; its first line is {}",
-            one_line(name),
+            legible(name),
             shown.join(", ")
         )
     })

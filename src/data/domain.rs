@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use super::arrays::{Cause, affordable, one_line};
+use super::arrays::{Cause, legible, one_line};
 use super::mat::Mat;
 use super::npy::Single;
 use super::npz::Npz;
 use super::{Keys, Label, LabelColumn, Matrix, csv, named};
 use crate::error::{Error, Result};
+use crate::files;
 
 /// One domain: features, and labels where they are known.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,20 +68,9 @@ pub fn read_domain(path: &Path, keys: &Keys) -> Result<Domain> {
             "has an unknown extension: .mat, .npz, .npy or .csv is needed",
         )
     })?;
-    let bytes = read_file(path)?;
+    let bytes = files::read(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     parse(&name, format, &bytes, keys).map_err(|cause| Error::file(path, cause))
-}
-
-/// All bytes of a file.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let unreadable = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-    let data = std::fs::metadata(path).map_err(unreadable)?;
-    if !data.is_file() {
-        return Err(Error::file(path, "is no regular file: name a data file"));
-    }
-    affordable(data.len(), 1).map_err(|cause| Error::file(path, cause))?;
-    std::fs::read(path).map_err(unreadable)
 }
 
 /// The domain in the bytes of a file.
@@ -122,9 +112,9 @@ fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
         parts: Vec::new(),
         notes,
     };
-    let (first, cols) = (one_line(&parts[0].name), parts[0].features.cols);
+    let (first, cols) = (legible(&parts[0].name), parts[0].features.cols);
     for part in parts {
-        let (here, features) = (one_line(&part.name), part.features);
+        let (here, features) = (legible(&part.name), part.features);
         if features.cols != cols {
             return Err(format!(
                 "parts differ in dimension: {first} has {cols} features, {here} has {}",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::arrays::{Cause, one_line};
+use super::arrays::{Cause, legible, one_line};
 
 /// A class as a file names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +61,7 @@ impl Label {
 /// Up to ten labels as a list to read.
 pub(super) fn list<'a>(labels: impl ExactSizeIterator<Item = &'a Label>) -> String {
     let more = labels.len().saturating_sub(10);
-    let shown: Vec<String> = labels.take(10).map(Label::to_string).collect();
+    let shown: Vec<String> = labels.take(10).map(|l| legible(&l.to_string())).collect();
     match more {
         0 => shown.join(", "),
         _ => format!("{} and {more} more", shown.join(", ")),

@@ -10,7 +10,8 @@ use std::ops::Range;
 use flate2::read::ZlibDecoder;
 use mat5::{MatFile, Matrix, SparseMatrix};
 
-use super::arrays::{Arrays, Cause, Entry, Values, affordable, from_columns};
+use super::arrays::{Arrays, Cause, Entry, Values, from_columns};
+use crate::memory::affordable;
 
 const HEADER: usize = 128;
 const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
@@ -18,6 +19,10 @@ const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 const HEAD: u64 = 4096;
 /// What deflate can expand a byte to, at most.
 const EXPANSION: u64 = 1032;
+/// Zeros that a sparse matrix may imply for each value that it stores, and for none: a size is
+/// easily claimed, and takes memory when the zeros are written out.
+const SPARSITY: u64 = 16_384;
+const FREE: u64 = 1 << 16;
 
 const TYPE_INT32: u32 = 5;
 const TYPE_MATRIX: u32 = 14;
@@ -157,10 +162,10 @@ impl Arrays for Mat<'_> {
             return Err(miscounted());
         }
         // `mat5` widens each value to as many as 24 bytes on its way to its type.
-        if sparse {
-            affordable(payload.len() as u64, 24)?;
+        match sparse {
+            true => affordable(payload.len() as u64, 24)?,
+            false => affordable(count, 32)?,
         }
-        affordable(count, 32)?;
         let arrays = MatFile::read_bytes(&file).map_err(damaged)?.arrays;
         let numbers = match arrays.into_iter().next().map(|array| array.matrix) {
             Some(Matrix::Dense(dense)) if dense.values.len() as u64 == count => {
@@ -169,7 +174,7 @@ impl Arrays for Mat<'_> {
             Some(Matrix::Sparse(sparse))
                 if [sparse.rows as u64, sparse.cols as u64] == [rows, cols] =>
             {
-                expand(&sparse)?
+                expand(&sparse).map_err(|cause| format!("{entry} {cause}"))?
             }
             _ => return Err(miscounted()),
         };
@@ -241,6 +246,21 @@ fn expand(sparse: &SparseMatrix) -> Cause<Vec<f64>> {
     {
         return Err(damaged("a sparse matrix points outside itself"));
     }
+    // Each place counts once: the same value many times over takes few bytes when compressed.
+    let distinct = |j: usize| -> u64 {
+        let mut column = sparse.row_indices[columns[j]..columns[j + 1]].to_vec();
+        column.sort_unstable();
+        column.dedup();
+        column.len() as u64
+    };
+    let distinct: u64 = (0..cols).map(distinct).sum();
+    let count = rows as u64 * cols as u64;
+    if count > (distinct * SPARSITY).max(FREE) {
+        return Err(format!(
+            "stores {distinct} values, fewer than one in {SPARSITY}: drop empty samples and features"
+        ));
+    }
+    affordable(count, 32)?;
     let mut dense = vec![0.0; rows * cols];
     for j in 0..cols {
         for k in columns[j]..columns[j + 1] {

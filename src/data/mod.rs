@@ -30,6 +30,7 @@ mod split;
 mod split_file;
 mod task;
 
+pub(crate) use arrays::legible;
 pub use digits::digits;
 pub use domain::{Domain, read_domain};
 pub use find::find;

@@ -1,6 +1,6 @@
 //! Features and labels out of a file of named arrays.
 
-use super::arrays::{Arrays, Cause, Values, list, locate, one_line};
+use super::arrays::{Arrays, Cause, Values, legible, list, locate};
 use super::domain::Part;
 use super::{Keys, Label, Matrix};
 
@@ -35,7 +35,7 @@ fn select(
         let usual = |name: &str| names.iter().any(|n| n.eq_ignore_ascii_case(name));
         let candidates = entries.iter().filter(|e| usual(&e.name)).count();
         if candidates > 1 || !names.contains(&name.as_str()) {
-            notes.push(format!("{what} are read from `{}`", one_line(name)));
+            notes.push(format!("{what} are read from `{}`", legible(name)));
         }
         Some(found)
     };
@@ -43,7 +43,7 @@ fn select(
         let find = |name: &String| {
             locate(entries, &[name]).ok_or_else(|| {
                 let held = list(entries);
-                format!("has no `{}` ({option}); it holds {held}", one_line(name))
+                format!("has no `{}` ({option}); it holds {held}", legible(name))
             })
         };
         names.iter().map(find).collect::<Cause<Vec<usize>>>()
@@ -135,7 +135,7 @@ fn part(
     }
     let name = &file.entries()[features].name;
     if labels.is_none() {
-        notes.push(format!("`{}` has no labels", one_line(name)));
+        notes.push(format!("`{}` has no labels", legible(name)));
     }
     let features = if transpose {
         matrix.transposed()

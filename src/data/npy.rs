@@ -3,7 +3,8 @@
 use half::f16;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
-use super::arrays::{Arrays, Cause, Entry, Values, affordable, from_columns};
+use super::arrays::{Arrays, Cause, Entry, Values, from_columns, legible};
+use crate::memory::affordable;
 
 /// As many bytes as NumPy itself accepts for a header, and what comes before it.
 pub(super) const HEAD: usize = 10_000 + 12;
@@ -19,7 +20,12 @@ impl Npy {
     /// Reads the header from the first bytes of a file.
     pub(super) fn open(head: &[u8]) -> Cause<Npy> {
         let start = check_header(head)?;
-        let header = NpyHeader::from_reader(head).map_err(|e| format!("as .npy: {e}"))?;
+        let header = NpyHeader::from_reader(head).map_err(|e| {
+            // Syntax errors come with a picture over several lines; the first has line and column.
+            let text = e.to_string();
+            let first = legible(text.lines().next().unwrap_or_default());
+            format!("has a damaged .npy header: {first}")
+        })?;
         Ok(Npy { header, start })
     }
 
@@ -39,6 +45,10 @@ impl Npy {
     pub(super) fn size(&self) -> Cause<u64> {
         let each = self.header.dtype().num_bytes();
         let each = each.ok_or("holds Python objects: store plain numbers or text")?;
+        if each == 0 {
+            // As many as the header likes, without a byte for them.
+            return Err("holds values of no bytes: store plain numbers or text".to_string());
+        }
         let size = self.header.len().checked_mul(each as u64);
         let size = size.and_then(|size| size.checked_add(self.start as u64));
         size.ok_or_else(|| "claims more data than a file can hold".to_string())

@@ -4,8 +4,9 @@ use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
 
-use super::arrays::{Arrays, Cause, Entry, Values, affordable};
+use super::arrays::{Arrays, Cause, Entry, Values, legible};
 use super::npy::{HEAD, Npy};
+use crate::memory::affordable;
 
 /// What deflate can expand a byte to, at most.
 const EXPANSION: u64 = 1032;
@@ -36,7 +37,7 @@ impl<'a> Npz<'a> {
             let limited = file.by_ref().take(HEAD as u64);
             let read = { limited }.read_to_end(&mut head);
             let npy = read.map_err(damaged).and_then(|_| Npy::open(&head));
-            let npy = npy.map_err(|e| format!("{}: {e}", super::arrays::one_line(name)))?;
+            let npy = npy.map_err(|e| format!("{}: {e}", legible(name)))?;
             npz.entries.push(npy.entry(name));
             npz.places.push(place);
         }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::arrays::{Arrays, Cause, Values, list, locate, one_line};
-use super::domain::{Format, read_file};
+use super::arrays::{Arrays, Cause, Values, legible, list, locate};
+use super::domain::Format;
 use super::mat::Mat;
 use super::{Split, Task};
 use crate::error::{Error, Result};
+use crate::files;
 
 const JSON_NAMES: [&str; 3] = ["source", "labelled", "unlabelled"];
 const MAT_NAMES: [&str; 3] = ["source_index", "target_training_index", "target_test_index"];
@@ -30,7 +31,7 @@ struct Json {
 /// # Errors
 /// The file is missing or damaged, or its rows do not fit `task`.
 pub fn read_split(path: &Path, task: &Task) -> Result<Split> {
-    let bytes = read_file(path)?;
+    let bytes = files::read(path)?;
     let split = match Format::of(path) {
         Some(Format::Mat) => from_mat(&bytes, task),
         _ => from_json(&bytes, task),
@@ -42,7 +43,7 @@ fn from_json(bytes: &[u8], task: &Task) -> Cause<Split> {
     let json: Json = serde_json::from_slice(bytes).map_err(|e| {
         format!(
             "{}: a split is {{\"source\":[…],\"labelled\":[…],\"unlabelled\":[…]}}, rows counted from 0",
-            one_line(&e.to_string())
+            legible(&e.to_string())
         )
     })?;
     let split = Split {

@@ -1,0 +1,196 @@
+//! What is read, and what must hold for what comes out.
+
+use std::path::Path;
+
+use ssan::data::{Domain, Keys, Label, LabelColumn, Matrix, Task, read_domain, read_split};
+use ssan::model::{Dimensions, Layers};
+use ssan::parameters;
+
+use crate::formats::Format;
+
+/// Ways in which a file is read.
+pub const VARIANTS: usize = 4;
+
+/// Whether what was read holds together, or the reader's error.
+type Outcome = ssan::Result<Result<(), String>>;
+
+/// A reader of files.
+pub struct Reader {
+    pub name: &'static str,
+    pub extension: &'static str,
+    pub format: Format,
+    /// Folders of its corpus.
+    pub corpora: &'static [&'static str],
+    /// Bytes of memory that a byte of content may cost.
+    pub bytes_per_byte: usize,
+    pub read: fn(&Path, usize) -> Outcome,
+}
+
+/// All readers.
+pub fn all() -> [Reader; 7] {
+    // A value, a label or a word of a byte becomes some 24, twice while it is converted or moved.
+    let plain = 160;
+    [
+        Reader {
+            name: "mat",
+            extension: "mat",
+            format: Format::Mat,
+            corpora: &["corpus/mat", "data"],
+            // Of 12 bytes for a value of a sparse matrix 2^14 zeros of 8 may come.
+            bytes_per_byte: (1 << 14) * 2 * 8 / 12,
+            read: domain,
+        },
+        Reader {
+            name: "npy",
+            extension: "npy",
+            format: Format::Npy,
+            corpora: &["corpus/npy"],
+            bytes_per_byte: plain,
+            read: domain,
+        },
+        Reader {
+            name: "npz",
+            extension: "npz",
+            format: Format::Npz,
+            corpora: &["corpus/npz"],
+            bytes_per_byte: plain,
+            read: domain,
+        },
+        Reader {
+            name: "csv",
+            extension: "csv",
+            format: Format::Plain,
+            corpora: &["corpus/csv"],
+            bytes_per_byte: plain,
+            read: domain,
+        },
+        Reader {
+            name: "split-json",
+            extension: "json",
+            format: Format::Plain,
+            corpora: &["corpus/split-json"],
+            bytes_per_byte: plain,
+            read: split,
+        },
+        Reader {
+            name: "split-mat",
+            extension: "mat",
+            format: Format::Mat,
+            corpora: &["corpus/split-mat"],
+            bytes_per_byte: (1 << 14) * 2 * 8 / 12,
+            read: split,
+        },
+        Reader {
+            name: "parameters",
+            extension: "safetensors",
+            format: Format::Safetensors,
+            corpora: &["corpus/parameters"],
+            bytes_per_byte: plain,
+            read: parameters_of_a_model,
+        },
+    ]
+}
+
+/// A domain, with the usual keys or others.
+fn domain(path: &Path, variant: usize) -> Outcome {
+    let own = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
+    let keys = match variant {
+        0 => Keys::default(),
+        1 => Keys {
+            label_column: LabelColumn::First,
+            features: own(&["T", "U"]),
+            labels: own(&["T_Label"]),
+        },
+        2 => Keys {
+            label_column: LabelColumn::Absent,
+            features: own(&["labels"]),
+            labels: own(&["fts"]),
+        },
+        _ => Keys {
+            label_column: LabelColumn::Named("class".to_string()),
+            features: own(&["fts"]),
+            labels: Vec::new(),
+        },
+    };
+    read_domain(path, &keys).map(|domain| sound(&domain))
+}
+
+fn sound(domain: &Domain) -> Result<(), String> {
+    let Matrix { rows, cols, values } = &domain.features;
+    if *rows == 0 || *cols == 0 || values.len() != rows * cols {
+        return Err(format!(
+            "gives {rows} × {cols} with {} values",
+            values.len()
+        ));
+    }
+    if domain.labels.len() != *rows || domain.parts.iter().sum::<usize>() != *rows {
+        return Err(format!(
+            "gives {} labels for {rows} rows",
+            domain.labels.len()
+        ));
+    }
+    for row in values.chunks_exact(*cols) {
+        let norm = row.iter().map(|x| x * x).sum::<f64>();
+        if norm != 0.0 && (norm - 1.0).abs() > 1e-9 {
+            return Err(format!("gives a row of squared length {norm}"));
+        }
+    }
+    match domain.notes.iter().find(|note| note.contains('\n')) {
+        Some(note) => Err(format!("notes {note:?}")),
+        None => Ok(()),
+    }
+}
+
+/// A split of seven source and nine target rows.
+fn split(path: &Path, _: usize) -> Outcome {
+    let domain = |labels: &[i64]| Domain {
+        name: "given".to_string(),
+        features: Matrix {
+            rows: labels.len(),
+            cols: 1,
+            values: vec![1.0; labels.len()],
+        },
+        labels: labels
+            .iter()
+            .map(|&k| (k >= 0).then_some(Label::Integer(k)))
+            .collect(),
+        parts: vec![labels.len()],
+        notes: Vec::new(),
+    };
+    let (source, target) = ([0, 1, 0, 1, 1, 0, -1], [0, 1, 0, 1, 0, 1, 1, -1, 0]);
+    let task = Task::new(domain(&source), domain(&target)).unwrap();
+    read_split(path, &task).map(|split| {
+        let lists = [
+            (&split.source, source.len()),
+            (&split.labelled, target.len()),
+            (&split.unlabelled, target.len()),
+        ];
+        for (rows, len) in lists {
+            if rows.is_empty() || !rows.is_sorted() || rows.iter().any(|&i| i >= len) {
+                return Err(format!("gives rows {rows:?} of {len}"));
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Parameters of a small model, of one layer or two.
+fn parameters_of_a_model(path: &Path, variant: usize) -> Outcome {
+    let dimensions = Dimensions {
+        source: 3,
+        target: 4,
+        common: 2,
+        classes: 2,
+        layers: [Layers::Double, Layers::Single][variant % 2],
+    };
+    parameters::load(path, &dimensions).map(|parameters| {
+        let shapes = dimensions.parameters();
+        let right = shapes.len() == parameters.len()
+            && shapes.iter().zip(&parameters).all(|(shape, values)| {
+                values.len() == shape.rows * shape.cols && values.iter().all(|x| x.is_finite())
+            });
+        right
+            .then_some(())
+            .ok_or_else(|| "gives parameters of other shapes".to_string())
+    })
+}
