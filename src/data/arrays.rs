@@ -3,10 +3,8 @@
 use std::fmt;
 
 use super::Matrix;
+pub(super) use crate::error::Cause;
 use crate::memory;
-
-/// A result whose error says what is wrong with a file; the caller knows which file.
-pub(super) type Cause<T> = Result<T, String>;
 
 /// An array as the file lists it.
 pub(super) struct Entry {

@@ -30,6 +30,13 @@ impl Matrix {
         }
     }
 
+    /// Takes `mean` off every row.
+    pub fn subtract(&mut self, mean: &[f64]) {
+        for row in self.values.chunks_exact_mut(self.cols) {
+            row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m);
+        }
+    }
+
     /// Rows and columns exchanged.
     pub fn transposed(&self) -> Matrix {
         let mut values = Vec::with_capacity(self.values.len());

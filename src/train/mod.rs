@@ -16,6 +16,7 @@ use serde::Serialize;
 
 pub use first_layer::FirstLayer;
 pub use problem::{PartitionLabels, Problem, target_rows};
+pub(crate) use session::softmax_rows;
 pub use session::{Session, recorded_step};
 
 use crate::device::Device;
@@ -24,6 +25,7 @@ use crate::graph::Graph;
 use crate::median::median;
 use crate::model::{Dimensions, Layers, Parameters};
 use crate::objective::Objective;
+use crate::ops::Similarity;
 use crate::optim::Optimizer;
 use crate::real::Real;
 
@@ -145,6 +147,16 @@ pub struct Opinions {
     pub nearest: Vec<i32>,
 }
 
+/// What each partition's second opinion compares rows with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassPrototypes {
+    /// How they are compared.
+    pub similarity: Similarity,
+    /// Mean features of each class's labelled rows of both domains, `K × d_common`; 0 for a class
+    /// without any, which is never the most similar.
+    pub means: Vec<f64>,
+}
+
 /// What a run ends with.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -154,6 +166,8 @@ pub struct Outcome {
     pub opinions: Vec<Opinions>,
     /// Trained parameters of each partition.
     pub parameters: Vec<Parameters>,
+    /// Their prototypes; `None` without a second opinion.
+    pub prototypes: Option<Vec<ClassPrototypes>>,
 }
 
 /// Time between two readings of the metrics, about.
@@ -229,5 +243,6 @@ pub fn train<T: Real>(
         partitions: partitions.collect(),
         opinions: session.opinions()?,
         parameters: session.parameters()?,
+        prototypes: session.prototypes()?,
     })
 }
