@@ -27,6 +27,9 @@ pub enum Error {
 /// The crate's result.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// A result whose error says what is wrong with a file; the caller knows which file.
+pub(crate) type Cause<T> = std::result::Result<T, String>;
+
 impl Error {
     /// An error about the file at `path`.
     pub fn file(path: impl AsRef<Path>, cause: impl std::fmt::Display) -> Error {

@@ -19,6 +19,8 @@
 //! | [`optim`] | the optimisers by the release's names |
 //! | [`train`] | the protocol: partitions, epochs, metrics, the result |
 //! | [`predictions`] | the labels of the unlabelled rows, per partition and by vote |
+//! | [`inference`], [`model_file`] | a trained model on new rows; the file that keeps it |
+//! | [`evaluation`] | accuracies, F1, confusions and calibration of predictions |
 //! | [`parameters`], [`files`], [`memory`], [`median`] | parameters as safetensors; files written whole or not at all; memory left; the middle of timings |
 //! | [`memory`] | how much of it is left |
 //! | [`cli`] | the `ssan` command |
@@ -32,11 +34,14 @@ pub mod cli;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod evaluation;
 pub mod files;
 pub mod graph;
+pub mod inference;
 pub mod median;
 pub mod memory;
 pub mod model;
+pub mod model_file;
 pub mod objective;
 pub mod ops;
 pub mod optim;

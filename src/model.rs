@@ -19,7 +19,7 @@ use crate::ops::{GramLayer, gram_linear, l2_normalize, leaky_relu, linear};
 use crate::real::Real;
 
 /// Slope of every LeakyReLU.
-const SLOPE: f64 = 0.2;
+pub(crate) const SLOPE: f64 = 0.2;
 
 /// What the initial parameters are drawn from (`--init-scale`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,9 +16,9 @@
 use crate::graph::{Graph, Labels, Var};
 use crate::model::Model;
 use crate::ops::{
-    DomainRows, Prototypes, Refined, Schedule, Similarity, argmax, class_means, count_correct,
-    cross_entropy, domain_bce, gradient_reversal, pairwise_alignment, refine, similarity,
-    soft_correlation, softmax, triplet_margin, weighted_sum,
+    ClassMeans, DomainRows, Prototypes, Refined, Schedule, Similarity, argmax, class_means,
+    count_correct, cross_entropy, domain_bce, gradient_reversal, pairwise_alignment, refine,
+    similarity, soft_correlation, softmax, triplet_margin, weighted_sum,
 };
 use crate::real::Real;
 
@@ -122,6 +122,9 @@ pub struct Terms {
     /// The most similar prototype's class of every target row; the network's own without a second
     /// opinion.
     pub nearest: Labels,
+    /// Prototypes of the classes and how rows are compared with them; none without a second
+    /// opinion.
+    pub prototypes: Option<(ClassMeans, Similarity)>,
     /// Class as which a target row takes part in the alignment.
     pub assigned: Labels,
 }
@@ -176,7 +179,8 @@ impl Objective {
 
         let source_pseudo = argmax(g, zs);
         let pseudo = argmax(g, zt);
-        let (nearest, refined) = self.refine(g, inputs, schedule, classes, (fs, ft), pseudo);
+        let (nearest, prototypes, refined) =
+            self.refine(g, inputs, schedule, classes, (fs, ft), pseudo);
 
         let source_ce = cross_entropy(g, zs, inputs.source_labels);
         let labelled_ce = cross_entropy(g, zt, inputs.labelled);
@@ -235,6 +239,7 @@ impl Objective {
             target_logits: zt,
             pseudo,
             nearest,
+            prototypes,
             assigned: refined.assigned,
         }
     }
@@ -249,11 +254,11 @@ impl Objective {
         classes: usize,
         (fs, ft): (Var, Var),
         pseudo: Labels,
-    ) -> (Labels, Refined) {
+    ) -> (Labels, Option<(ClassMeans, Similarity)>, Refined) {
         let (kind, threshold) = match self.refinement {
             Refinement::None => {
                 let refined = refine(g, inputs.labelled, inputs.unlabelled, pseudo, None);
-                return (pseudo, refined);
+                return (pseudo, None, refined);
             }
             Refinement::Agreement(kind) => (kind, None),
             Refinement::Threshold(Similarity::Cosine) => {
@@ -271,6 +276,6 @@ impl Objective {
         let nearest = argmax(g, similar);
         let opinion = Some((similar, nearest, threshold));
         let refined = refine(g, inputs.labelled, inputs.unlabelled, pseudo, opinion);
-        (nearest, refined)
+        (nearest, Some((prototypes, kind)), refined)
     }
 }

@@ -2,7 +2,8 @@
 //! as a table.
 
 use crate::data::{Label, Split};
-use crate::train::{Opinions, argmax, target_rows};
+use crate::evaluation::largest;
+use crate::train::{Opinions, target_rows};
 
 /// The label of one row.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +61,7 @@ fn predict(
         probabilities.sum::<f64>() / voters.len() as f64
     };
     let means: Vec<f64> = (0..classes).map(mean).collect();
-    let class = argmax(&means);
+    let class = largest(&means);
     let agreeing = voters.iter().filter(|v| v.nearest[at] == class as i32);
     Prediction {
         row,

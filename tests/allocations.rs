@@ -53,7 +53,7 @@ fn steps_allocate_nothing() {
     let problem = Problem {
         classes: 3,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: matrix(300, 50),
         target: matrix(200, 40),

@@ -80,7 +80,7 @@ fn problem(classes: usize, source: Matrix, target: Matrix, partitions: usize) ->
     Problem {
         classes,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         partitions: (0..partitions).map(partition).collect(),
         source,

@@ -83,7 +83,7 @@ fn problem(partitions: usize) -> Problem {
     Problem {
         classes: 3,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: matrix(5, 7),
         target: matrix(6, 4),

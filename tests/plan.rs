@@ -194,7 +194,7 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
     let problem = Problem {
         classes: 10,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: matrix(rows, 800),
         target: matrix(rows, 4096),

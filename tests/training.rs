@@ -2,16 +2,16 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
+use ssan::Result;
 use ssan::data::Matrix;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
-use ssan::model::{Initialisation, Parameters, initial_parameters};
+use ssan::model::Parameters;
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
 use ssan::train::{EpochMetrics, Options, Outcome, PartitionLabels, Problem, Session, train};
-use ssan::{Result, parameters};
 
 const CLASSES: usize = 3;
 
@@ -58,7 +58,7 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
     Problem {
         classes: CLASSES,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: blobs(1, 8, 10),
         target: blobs(2, 7, target_cols),
@@ -276,40 +276,6 @@ fn an_observer_can_stop_the_run() {
     });
     assert_eq!(error.unwrap_err().to_string(), "enough");
     assert_eq!(seen, 1);
-}
-
-#[test]
-fn parameters_survive_a_file() {
-    let problem = problem(7, 1);
-    let dimensions = problem.dimensions(&OPTIONS);
-    let start = initial_parameters(&dimensions, Initialisation::Small, 1, 0, 0);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("p.safetensors");
-    parameters::save(&file, &dimensions, &start).unwrap();
-    let read = parameters::load(&file, &dimensions).unwrap();
-    let rounded = start
-        .iter()
-        .map(|p| p.iter().map(|&x| f64::from(x as f32)).collect());
-    assert_eq!(read, rounded.collect::<Vec<Vec<f64>>>());
-
-    let other = problem.dimensions(&Options {
-        common: 7,
-        ..OPTIONS
-    });
-    let message = parameters::load(&file, &other).unwrap_err().to_string();
-    assert!(
-        message.contains("source.1.weight has shape [6, 8]"),
-        "{message}"
-    );
-
-    let bytes = std::fs::read(&file).unwrap();
-    for cut in [0, 7, 8, 100, bytes.len() - 1] {
-        std::fs::write(&file, &bytes[..cut]).unwrap();
-        assert!(
-            parameters::load(&file, &dimensions).is_err(),
-            "cut at {cut}"
-        );
-    }
 }
 
 /// `Euclidean_threshold` asks for a negative squared distance of at least 0.2: however near rows are

@@ -95,7 +95,7 @@ fn problem(sizes: Sizes, partitions: usize) -> Problem {
     Problem {
         classes: sizes.classes,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: matrix(&mut rng, sizes.source),
         target: matrix(&mut rng, sizes.target),

@@ -12,10 +12,11 @@ use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
+use crate::inference::TrainedModel;
 use crate::model::Parameters;
 use crate::parameters;
 use crate::predictions;
-use crate::train::{EpochMetrics, Options, Outcome, PartitionResult, Problem, memory, train};
+use crate::train::{EpochMetrics, Options, PartitionResult, Problem, memory, train};
 
 /// What `--json` prints; accuracies in percent, `None` where no ground truth is known.
 #[derive(Serialize)]
@@ -88,29 +89,24 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         },
     );
     progress.bar.finish_and_clear();
-    let Outcome {
-        partitions: results,
-        opinions,
-        parameters: trained,
-    } = outcome?;
+    let outcome = outcome?;
 
     if let Some(file) = metrics {
         file.commit()?;
     }
     if let Some(mut file) = predictions {
-        let found = predictions::predictions(&splits, &opinions, task.classes.len());
+        let found = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
         file.write(&predictions::to_csv(&found, &task.classes))?;
         file.commit()?;
     }
     if let Some(folder) = &args.checkpoint_path {
-        for (result, trained) in results.iter().zip(&trained) {
-            let (source, target) = (&task.source.name, &task.target.name);
-            let p = result.partition;
-            let file = folder.join(format!("{source}-{target}-partition{p}.safetensors"));
-            parameters::save(&file, &dimensions, trained)?;
+        let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
+        for (p, model) in models.iter().enumerate() {
+            let (source, target) = (&model.source, &model.target);
+            model.save(&folder.join(format!("{source}-{target}-partition{p}.safetensors")))?;
         }
     }
-    let summary = Summary::new(&task, device, results);
+    let summary = Summary::new(&task, device, outcome.partitions);
     summary.tell(&text, args.checkpoint_path.as_deref())?;
     if args.json {
         print(&serde_json::to_string(&summary).expect("numbers and names"))?;

@@ -3,9 +3,7 @@
 use std::fmt;
 
 use super::Matrix;
-
-/// A result whose error says what is wrong with a file; the caller knows which file.
-pub(super) type Cause<T> = Result<T, String>;
+pub(super) use crate::error::Cause;
 
 /// An array as the file lists it.
 pub(super) struct Entry {

@@ -20,16 +20,18 @@ pub use first_layer::FirstLayer;
 pub use neighbours::Neighbours;
 pub use problem::{PartitionLabels, Problem, target_rows};
 pub use pseudo_labels::PseudoLabels;
+pub(crate) use session::softmax_rows;
 pub use session::{Session, recorded_step};
 
 use crate::data::Normalisation;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::evaluation::largest;
 use crate::graph::Graph;
 use crate::median::median;
 use crate::model::{Dimensions, Initialisation, Layers, Logits, Parameters};
 use crate::objective::Objective;
-use crate::ops::LearningRate;
+use crate::ops::{LearningRate, Similarity};
 use crate::optim::Optimizer;
 use crate::real::Real;
 
@@ -206,6 +208,16 @@ pub struct Opinions {
     pub nearest: Vec<i32>,
 }
 
+/// What each partition's second opinion compares rows with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClassPrototypes {
+    /// How they are compared.
+    pub similarity: Similarity,
+    /// Mean features of each class's labelled rows of both domains, `K × d_common`; 0 for a class
+    /// without any, which is never the most similar.
+    pub means: Vec<f64>,
+}
+
 /// What a run ends with.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -215,6 +227,8 @@ pub struct Outcome {
     pub opinions: Vec<Opinions>,
     /// Trained parameters of each partition.
     pub parameters: Vec<Parameters>,
+    /// Their prototypes; `None` without a second opinion.
+    pub prototypes: Option<Vec<ClassPrototypes>>,
 }
 
 /// The vote of the networks of one partition: the mean of their probabilities, `n × K`.
@@ -227,12 +241,6 @@ pub fn vote(opinions: &[Opinions]) -> Vec<f64> {
     mean
 }
 
-/// Index of the largest value, ties to the first.
-pub(crate) fn argmax(row: &[f64]) -> usize {
-    let larger = |best, i| if row[i] > row[best] { i } else { best };
-    (1..row.len()).fold(0, larger)
-}
-
 /// Percentage of the rows of known class (−1: unknown) that get their largest probability; `None`
 /// where none is known.
 fn accuracy(probabilities: &[f64], classes: usize, truth: &[i32]) -> Option<f64> {
@@ -240,7 +248,7 @@ fn accuracy(probabilities: &[f64], classes: usize, truth: &[i32]) -> Option<f64>
     let known: Vec<_> = rows.filter(|(_, truth)| **truth >= 0).collect();
     let right = known
         .iter()
-        .filter(|(row, truth)| argmax(row) as i32 == **truth);
+        .filter(|(row, truth)| largest(row) as i32 == **truth);
     (!known.is_empty()).then(|| 100.0 * right.count() as f64 / known.len() as f64)
 }
 
@@ -338,5 +346,6 @@ pub fn train<T: Real>(
         partitions: partitions.collect(),
         opinions,
         parameters: session.parameters()?,
+        prototypes: session.prototypes()?,
     })
 }

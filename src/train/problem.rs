@@ -33,7 +33,7 @@ pub struct Problem {
     /// Networks of each partition.
     pub members: usize,
     /// Mean of the unit rows of source and target, where it was taken off.
-    pub means: [Option<Vec<f64>>; 2],
+    pub means: Option<[Vec<f64>; 2]>,
     /// Graph of the unit target rows, where pseudo-labels are made with it.
     pub neighbours: Option<Neighbours>,
 }
@@ -57,10 +57,10 @@ impl Problem {
         let mut source = task.source.features.select_rows(&source);
         let mut target = task.target.features.select_rows(&target);
         let neighbours = options.pseudo_labels.map(|_| Neighbours::new(&target));
-        let means = [&mut source, &mut target].map(|rows| match options.normalisation {
+        let means = match options.normalisation {
             Normalisation::L2 => None,
-            Normalisation::Centred => Some(rows.centre_rows()),
-        });
+            Normalisation::Centred => Some([source.centre_rows(), target.centre_rows()]),
+        };
         Problem {
             classes: task.classes.len(),
             partitions,

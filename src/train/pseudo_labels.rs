@@ -10,8 +10,9 @@
 //! are large already (class mass normalisation; Zhu, Ghahramani & Lafferty, ICML 2003, is `b = 1`
 //! with known class sizes; half of it does not force sizes that nobody knows).
 
+use super::PartitionLabels;
 use super::neighbours::Neighbours;
-use super::{PartitionLabels, argmax};
+use crate::evaluation::largest;
 
 /// When and how pseudo-labels are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +64,7 @@ impl PseudoLabels {
                 row[class] = 1.0;
             }
         }
-        let now: Vec<usize> = scores.chunks_exact(classes).map(argmax).collect();
+        let now: Vec<usize> = scores.chunks_exact(classes).map(largest).collect();
         let spread = graph.homophily(&now).min(LARGEST_SPREAD);
         let mut smooth = graph.smooth(&scores, classes, spread);
         let mut masses = vec![0.0; classes];
@@ -79,7 +80,7 @@ impl PseudoLabels {
                 *x /= m.max(f64::MIN_POSITIVE).powf(self.balance)
             });
             if unlabelled(i) {
-                argmax(row) as i32
+                largest(row) as i32
             } else {
                 -1
             }

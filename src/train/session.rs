@@ -7,7 +7,7 @@ use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
-use crate::train::{EpochMetrics, Opinions, Options, Problem, PseudoLabels, vote};
+use crate::train::{ClassPrototypes, EpochMetrics, Opinions, Options, Problem, PseudoLabels, vote};
 
 /// Epochs of metrics that the device keeps before they are read back.
 pub(super) const RING: usize = 64;
@@ -176,6 +176,24 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(opinions.collect())
     }
 
+    /// The prototypes behind [`Session::opinions`], of each partition; `None` without a second
+    /// opinion.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn prototypes(&self) -> Result<Option<Vec<ClassPrototypes>>> {
+        let Some((prototypes, similarity)) = self.terms.prototypes else {
+            return Ok(None);
+        };
+        let values = self.device.read(prototypes.means)?;
+        let each = values.chunks_exact(prototypes.means.shape.block());
+        let each = each.map(|means| ClassPrototypes {
+            similarity,
+            means: means.iter().map(|x| x.wide()).collect(),
+        });
+        Ok(Some(each.collect()))
+    }
+
     /// Parameters of every partition as they are now.
     ///
     /// # Errors
@@ -208,7 +226,7 @@ impl<'a, T: Real> Session<'a, T> {
 }
 
 /// Softmax of each row of `cols` logits.
-fn softmax_rows<T: Real>(logits: &[T], cols: usize) -> Vec<f64> {
+pub(crate) fn softmax_rows<T: Real>(logits: &[T], cols: usize) -> Vec<f64> {
     let rows = logits.chunks_exact(cols);
     let softmax = rows.flat_map(|row| {
         let row = row.iter().map(|z| z.wide());

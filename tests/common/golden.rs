@@ -164,7 +164,7 @@ impl Trace {
         Problem {
             classes: self.config.classes,
             members: 1,
-            means: [None, None],
+            means: None,
             neighbours: None,
             source: matrix(&[&self.source]),
             target: matrix(&[labelled, unlabelled]),

@@ -159,7 +159,7 @@ fn problem(partitions: usize) -> Problem {
     Problem {
         classes: CLASSES,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: blobs(1, source, 47),
         target: blobs(2, target, 130),

@@ -30,7 +30,7 @@ fn problem() -> Problem {
     Problem {
         classes: 3,
         members: 1,
-        means: [None, None],
+        means: None,
         neighbours: None,
         source: matrix(9, 5),
         target: matrix(8, 4),

@@ -1,0 +1,321 @@
+//! A trained model on new rows: the forward pass alone, in `f32` as training, on the CPU.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::data::{Label, Matrix, Task};
+use crate::device::cpu::{View, for_rows, product};
+use crate::error::{Error, Result};
+use crate::evaluation::largest;
+use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
+use crate::ops::Similarity;
+use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows};
+
+/// Rows that are in work at a time: intermediate values take memory for these alone.
+const BLOCK: usize = 4096;
+
+/// One of the two domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The labelled one.
+    Source,
+    /// The one to be labelled.
+    Target,
+}
+
+/// What training one partition leaves: everything that labels new rows of either domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainedModel {
+    /// Name of the source domain.
+    pub source: String,
+    /// Name of the target domain.
+    pub target: String,
+    /// Classes by index.
+    pub classes: Vec<Label>,
+    /// Sizes.
+    pub dimensions: Dimensions,
+    /// Mean rows of source and target. Where they are, a row of unit length has its domain's taken
+    /// off and is scaled to unit length again.
+    pub means: Option<[Vec<f64>; 2]>,
+    /// Slope of negative logits; 1 leaves them as they are.
+    pub logit_slope: f64,
+    /// The networks, one at least; their mean probabilities are the model's.
+    pub members: Vec<Member>,
+}
+
+/// One network of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Its parameters.
+    pub parameters: Parameters,
+    /// What its second opinion compares rows with, where it has one.
+    pub prototypes: Option<ClassPrototypes>,
+}
+
+/// A linear layer and the LeakyReLU behind it.
+struct Layer {
+    /// `out × in`.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    slope: f32,
+}
+
+/// A network's layers for one domain.
+struct Network {
+    projector: Vec<Layer>,
+    classifier: Layer,
+}
+
+impl TrainedModel {
+    /// The model of each partition of `problem`, which `task` became and `outcome` ended.
+    pub fn of_run(
+        task: &Task,
+        problem: &Problem,
+        options: &Options,
+        outcome: &Outcome,
+    ) -> Vec<TrainedModel> {
+        let networks = outcome.parameters.iter().enumerate();
+        let members: Vec<Member> = networks
+            .map(|(i, parameters)| Member {
+                parameters: parameters.clone(),
+                prototypes: outcome.prototypes.as_ref().map(|all| all[i].clone()),
+            })
+            .collect();
+        let each = members.len() / problem.partitions.len();
+        let models = members.chunks_exact(each).map(|members| TrainedModel {
+            source: task.source.name.clone(),
+            target: task.target.name.clone(),
+            classes: task.classes.clone(),
+            dimensions: problem.dimensions(options),
+            means: problem.means.clone(),
+            logit_slope: options.logits.slope(),
+            members: members.to_vec(),
+        });
+        models.collect()
+    }
+
+    /// Features that rows of `side` have.
+    pub fn inputs(&self, side: Side) -> usize {
+        match side {
+            Side::Source => self.dimensions.source,
+            Side::Target => self.dimensions.target,
+        }
+    }
+
+    /// The common representation of `rows`, as they are in a data file, by each member:
+    /// `n × d_common`, rows of unit length.
+    ///
+    /// # Errors
+    /// Rows of `side` have another dimension.
+    pub fn features(&self, side: Side, rows: &Matrix) -> Result<Vec<Matrix>> {
+        let mut all = vec![Vec::new(); self.members.len()];
+        self.forward(side, rows, |member, _, features| {
+            all[member].extend(features.iter().map(|&x| f64::from(x)));
+        })?;
+        let matrix = |values| Matrix {
+            rows: rows.rows,
+            cols: self.dimensions.common,
+            values,
+        };
+        Ok(all.into_iter().map(matrix).collect())
+    }
+
+    /// What each member says of `rows`, as they are in a data file.
+    ///
+    /// # Errors
+    /// Rows of `side` have another dimension.
+    pub fn opinions(&self, side: Side, rows: &Matrix) -> Result<Vec<Opinions>> {
+        let classes = self.dimensions.classes;
+        let none = Opinions {
+            probabilities: Vec::new(),
+            nearest: Vec::new(),
+        };
+        let mut all = vec![none; self.members.len()];
+        self.forward(side, rows, |member, network, features| {
+            let probabilities = softmax_rows(&network.classifier.forward(features), classes);
+            let opinions = &mut all[member];
+            let nearest = match &self.members[member].prototypes {
+                Some(prototypes) => prototypes.nearest(features, classes),
+                None => {
+                    let rows = probabilities.chunks_exact(classes);
+                    rows.map(|row| largest(row) as i32).collect()
+                }
+            };
+            opinions.nearest.extend(nearest);
+            opinions.probabilities.extend(probabilities);
+        })?;
+        Ok(all)
+    }
+
+    /// The probability of every class, `n × K`, of `rows`, as they are in a data file: the mean of
+    /// the members'.
+    ///
+    /// # Errors
+    /// Rows of `side` have another dimension.
+    pub fn predict(&self, side: Side, rows: &Matrix) -> Result<Vec<f64>> {
+        Ok(mean_probabilities(&self.opinions(side, rows)?))
+    }
+
+    /// Calls `take(member, network, features)` for every block of rows and member, block by block.
+    fn forward(
+        &self,
+        side: Side,
+        rows: &Matrix,
+        mut take: impl FnMut(usize, &Network, &[f32]),
+    ) -> Result<()> {
+        if rows.cols != self.inputs(side) {
+            return Err(Error::Data(format!(
+                "the model takes {} {side} features, the rows have {}",
+                self.inputs(side),
+                rows.cols
+            )));
+        }
+        let networks: Vec<Network> = (0..self.members.len())
+            .map(|member| self.network(member, side))
+            .collect();
+        for block in rows.values.chunks(BLOCK * rows.cols) {
+            let x = self.normalised(side, block, rows.cols);
+            for (member, network) in networks.iter().enumerate() {
+                take(member, network, &network.project(&x));
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows as the projector of `side` reads them.
+    fn normalised(&self, side: Side, rows: &[f64], cols: usize) -> Vec<f32> {
+        let mut rows = Matrix {
+            rows: rows.len() / cols,
+            cols,
+            values: rows.to_vec(),
+        };
+        rows.normalise_rows();
+        if let Some(means) = &self.means {
+            rows.subtract(&means[side as usize]);
+            rows.normalise_rows();
+        }
+        rows.values.iter().map(|&x| x as f32).collect()
+    }
+
+    /// The layers that rows of `side` go through.
+    fn network(&self, member: usize, side: Side) -> Network {
+        let shapes = self.dimensions.parameters();
+        let parameters = &self.members[member].parameters;
+        let layers = shapes.chunks_exact(2).zip(parameters.chunks_exact(2));
+        let layers: Vec<(&ParameterShape, &[Vec<f64>])> = layers
+            .map(|(shapes, values)| (&shapes[0], values))
+            .collect();
+        let single = |values: &[f64]| values.iter().map(|&x| x as f32).collect();
+        let layers = |part: &str, slope: f64| -> Vec<Layer> {
+            let prefix = format!("{part}.");
+            let here = layers.iter().filter(|(s, _)| s.name.starts_with(&prefix));
+            here.map(|(_, values)| Layer {
+                weight: single(&values[0]),
+                bias: single(&values[1]),
+                slope: slope as f32,
+            })
+            .collect()
+        };
+        let mut classifier = layers("classifier", self.logit_slope);
+        Network {
+            projector: layers(&side.to_string(), SLOPE),
+            classifier: classifier.pop().expect("every model has a classifier"),
+        }
+    }
+}
+
+impl Network {
+    /// Normalised rows to features of unit length.
+    fn project(&self, x: &[f32]) -> Vec<f32> {
+        let (first, rest) = self.projector.split_first().expect("at least one layer");
+        let layers = rest.iter();
+        let mut y = layers.fold(first.forward(x), |x, layer| layer.forward(&x));
+        let cols = self.classifier.inputs();
+        for_rows(cols, [(&mut y, cols)], |_, [row]| {
+            // As `ops::l2_normalize` has it.
+            let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+            row.iter_mut().for_each(|x| *x /= norm);
+        });
+        y
+    }
+}
+
+impl Layer {
+    fn inputs(&self) -> usize {
+        self.weight.len() / self.bias.len()
+    }
+
+    fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let (inputs, outputs) = (self.inputs(), self.bias.len());
+        let mut y = vec![0.0; x.len() / inputs * outputs];
+        let weight = View::new(&self.weight, inputs).transposed();
+        product(&mut y, View::new(x, inputs), weight, false);
+        for_rows(outputs, [(&mut y, outputs)], |_, [row]| {
+            for (y, bias) in row.iter_mut().zip(&self.bias) {
+                *y += bias;
+                if *y < 0.0 {
+                    *y *= self.slope;
+                }
+            }
+        });
+        y
+    }
+}
+
+impl ClassPrototypes {
+    /// Class of the most similar prototype of each row of `features`, ties to the first.
+    fn nearest(&self, features: &[f32], classes: usize) -> Vec<i32> {
+        let cols = self.means.len() / classes;
+        let means: Vec<&[f64]> = self.means.chunks_exact(cols).collect();
+        let lengths: Vec<f64> = means.iter().map(|mean| dot(mean, mean).sqrt()).collect();
+        let of_row = |row: &[f32]| {
+            let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+            let similar = means.iter().zip(&lengths).map(|(mean, &length)| {
+                match self.similarity {
+                    _ if length == 0.0 => f64::NEG_INFINITY,
+                    // The row's own length changes no order.
+                    Similarity::Cosine => dot(&row, mean) / length,
+                    // Nor does its square.
+                    Similarity::Euclidean => 2.0 * dot(&row, mean) - length * length,
+                }
+            });
+            largest(&similar.collect::<Vec<f64>>()) as i32
+        };
+        features.chunks_exact(cols).map(of_row).collect()
+    }
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// The mean of the probabilities of one or more networks, `n × K`.
+pub fn mean_probabilities(opinions: &[Opinions]) -> Vec<f64> {
+    let mut mean = vec![0.0; opinions[0].probabilities.len()];
+    for opinion in opinions {
+        let sums = mean.iter_mut().zip(&opinion.probabilities);
+        sums.for_each(|(sum, p)| *sum += p / opinions.len() as f64);
+    }
+    mean
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Source => "source",
+            Side::Target => "target",
+        })
+    }
+}
+
+impl FromStr for Side {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Side, String> {
+        match name {
+            "source" => Ok(Side::Source),
+            "target" => Ok(Side::Target),
+            _ => Err("source or target is known".to_string()),
+        }
+    }
+}

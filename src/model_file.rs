@@ -1,0 +1,282 @@
+//! The file of a trained model: safetensors, with what the parameters mean as JSON in the metadata
+//! `ssan`.
+//!
+//! | tensor | shape | |
+//! |---|---|---|
+//! | `source.0.weight`, … | see [`parameters`](crate::parameters) | of the first network |
+//! | `prototypes` | `K × d_common` | its prototypes, where it has a second opinion |
+//! | `member1.source.0.weight`, …, `member1.prototypes` | the same | of the second network, and so on |
+//! | `source.mean`, `target.mean` | features | where rows are centred |
+//!
+//! The same model gives the same bytes.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+
+use crate::data::Label;
+use crate::error::{Cause, Error, Result};
+use crate::files;
+use crate::inference::{Member, TrainedModel};
+use crate::model::{Dimensions, Layers};
+use crate::ops::Similarity;
+use crate::parameters::{file_shape, open, parameters, tensor};
+use crate::train::ClassPrototypes;
+
+/// Version of the format; a change that an older reader would misread raises it.
+const FORMAT: u32 = 1;
+
+/// Key of the metadata. There is one, for the order of several is not fixed.
+const KEY: &str = "ssan";
+
+/// What the metadata say.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    format: u32,
+    /// Version of the program that wrote it.
+    version: String,
+    source: String,
+    target: String,
+    source_features: usize,
+    target_features: usize,
+    common: usize,
+    layers: LayerName,
+    classes: Vec<Label>,
+    normalisation: Normalisation,
+    logit_slope: f64,
+    members: usize,
+    /// What prototypes are compared by; none without prototypes.
+    similarity: Option<SimilarityName>,
+}
+
+/// The version alone, to be read first.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LayerName {
+    Single,
+    Double,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+enum Normalisation {
+    #[serde(rename = "l2")]
+    L2,
+    #[serde(rename = "l2-centre-l2")]
+    Centred,
+}
+
+#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum SimilarityName {
+    Cosine,
+    Euclidean,
+}
+
+impl TrainedModel {
+    /// Writes the model, tensors as `F32`; what was at `path` stays until all is written.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let similarity = self.members[0].prototypes.as_ref().map(|p| p.similarity);
+        let description = Description {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_string(),
+            source: self.source.clone(),
+            target: self.target.clone(),
+            source_features: self.dimensions.source,
+            target_features: self.dimensions.target,
+            common: self.dimensions.common,
+            layers: match self.dimensions.layers {
+                Layers::Single => LayerName::Single,
+                Layers::Double => LayerName::Double,
+            },
+            classes: self.classes.clone(),
+            normalisation: match self.means {
+                None => Normalisation::L2,
+                Some(_) => Normalisation::Centred,
+            },
+            logit_slope: self.logit_slope,
+            members: self.members.len(),
+            similarity: similarity.map(|similarity| match similarity {
+                Similarity::Cosine => SimilarityName::Cosine,
+                Similarity::Euclidean => SimilarityName::Euclidean,
+            }),
+        };
+        let description = serde_json::to_string(&description).expect("numbers and names");
+        let metadata = HashMap::from([(KEY.to_string(), description)]);
+        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = self
+            .tensors()
+            .into_iter()
+            .map(|(name, shape, values)| {
+                let bytes = values.iter().flat_map(|&x| (x as f32).to_le_bytes());
+                (name, shape, bytes.collect())
+            })
+            .collect();
+        let views: std::result::Result<Vec<_>, safetensors::SafeTensorError> = tensors
+            .iter()
+            .map(|(name, shape, bytes)| {
+                Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+            })
+            .collect();
+        let file = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
+        files::write_atomically(path, &file.map_err(|e| Error::file(path, e))?)
+    }
+
+    /// Name, shape and values of every tensor.
+    fn tensors(&self) -> Vec<(String, Vec<usize>, &[f64])> {
+        let mut tensors = Vec::new();
+        for (member, network) in self.members.iter().enumerate() {
+            let prefix = prefix(member);
+            let shapes = self.dimensions.parameters();
+            for (shape, values) in shapes.iter().zip(&network.parameters) {
+                let name = format!("{prefix}{}", shape.name);
+                tensors.push((name, file_shape(shape), &values[..]));
+            }
+            if let Some(prototypes) = &network.prototypes {
+                let name = format!("{prefix}prototypes");
+                tensors.push((name, self.prototype_shape(), &prototypes.means[..]));
+            }
+        }
+        for (name, mean) in ["source.mean", "target.mean"]
+            .iter()
+            .zip(self.means.iter().flatten())
+        {
+            tensors.push((name.to_string(), vec![mean.len()], &mean[..]));
+        }
+        tensors
+    }
+
+    fn prototype_shape(&self) -> Vec<usize> {
+        vec![self.dimensions.classes, self.dimensions.common]
+    }
+
+    /// Reads a model.
+    ///
+    /// # Errors
+    /// The file cannot be read, is none of a trained model, is of a later format, or contradicts
+    /// itself.
+    pub fn load(path: &Path) -> Result<TrainedModel> {
+        let bytes = files::read(path)?;
+        parse(&bytes).map_err(|cause| Error::file(path, cause))
+    }
+}
+
+/// What stands before the names of a network's tensors.
+fn prefix(member: usize) -> String {
+    match member {
+        0 => String::new(),
+        _ => format!("member{member}."),
+    }
+}
+
+/// The model in the bytes of a file.
+fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
+    let file = open(bytes)?;
+    let description = describe(bytes)?;
+    let dimensions = Dimensions {
+        source: description.source_features,
+        target: description.target_features,
+        common: description.common,
+        classes: description.classes.len(),
+        layers: match description.layers {
+            LayerName::Single => Layers::Single,
+            LayerName::Double => Layers::Double,
+        },
+    };
+    let mut model = TrainedModel {
+        source: description.source,
+        target: description.target,
+        classes: description.classes,
+        dimensions,
+        means: match description.normalisation {
+            Normalisation::L2 => None,
+            Normalisation::Centred => Some([
+                tensor(&file, "source.mean", &[dimensions.source])?,
+                tensor(&file, "target.mean", &[dimensions.target])?,
+            ]),
+        },
+        logit_slope: description.logit_slope,
+        members: Vec::new(),
+    };
+    let similarity = description.similarity.map(|similarity| match similarity {
+        SimilarityName::Cosine => Similarity::Cosine,
+        SimilarityName::Euclidean => Similarity::Euclidean,
+    });
+    for member in 0..description.members {
+        let prefix = prefix(member);
+        let prototypes = similarity.map(|similarity| -> Cause<ClassPrototypes> {
+            let name = format!("{prefix}prototypes");
+            let means = tensor(&file, &name, &model.prototype_shape())?;
+            Ok(ClassPrototypes { similarity, means })
+        });
+        model.members.push(Member {
+            parameters: parameters(&file, &prefix, &dimensions)?,
+            prototypes: prototypes.transpose()?,
+        });
+    }
+    unknown_tensor(&file, &model)?;
+    Ok(model)
+}
+
+/// What the metadata say, if it can be so.
+fn describe(bytes: &[u8]) -> Cause<Description> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let metadata = header.metadata().as_ref();
+    let text = metadata.and_then(|all| all.get(KEY)).ok_or(
+        "holds parameters alone, without the classes and dimensions of a trained model: train \
+         again, and name the model file that `ssan train` writes",
+    )?;
+    let wrong = |e: serde_json::Error| format!("its description is no model's: {e}");
+    let Version { format } = serde_json::from_str(text).map_err(wrong)?;
+    if format != FORMAT {
+        return Err(format!(
+            "is of format {format}, this program reads {FORMAT}: use the ssan that wrote it, or \
+             a newer one"
+        ));
+    }
+    let description: Description = serde_json::from_str(text).map_err(wrong)?;
+    let sizes = [
+        ("source_features", description.source_features, 1),
+        ("target_features", description.target_features, 1),
+        ("common", description.common, 1),
+        ("members", description.members, 1),
+        ("classes", description.classes.len(), 2),
+    ];
+    if let Some((name, n, least)) = sizes.into_iter().find(|(_, n, least)| n < least) {
+        return Err(format!(
+            "its description has {name} = {n}, {least} is the least"
+        ));
+    }
+    let mut sorted: Vec<&Label> = description.classes.iter().collect();
+    sorted.sort_unstable();
+    if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("its description has class {} twice", twice[0]));
+    }
+    if !(0.0..=1.0).contains(&description.logit_slope) {
+        return Err(format!(
+            "its description has logit_slope = {}, from 0 to 1 it can be",
+            description.logit_slope
+        ));
+    }
+    Ok(description)
+}
+
+/// Refuses a tensor that the model as described does not have.
+fn unknown_tensor(file: &SafeTensors, model: &TrainedModel) -> Cause<()> {
+    let known: Vec<String> = model.tensors().into_iter().map(|(name, ..)| name).collect();
+    let mut names = file.names();
+    names.sort_unstable();
+    match names.iter().find(|name| !known.iter().any(|k| k == *name)) {
+        Some(name) => Err(format!("holds {name}, which its description does not know")),
+        None => Ok(()),
+    }
+}
