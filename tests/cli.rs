@@ -122,6 +122,29 @@ fn no_arguments_train_the_bundled_digits() {
     );
 }
 
+/// The recipe stands for what is not given.
+#[test]
+fn recipes_are_chosen_and_told() {
+    let folder = folder();
+    let line = "train --source source --target target --data-dir . --partition 1 --nepoch 2 --json";
+    let lines = |more: &str| {
+        let options = format!("{line} --metrics m.jsonl {more}");
+        let recipe = json(&passes(folder.path(), &options))["recipe"].clone();
+        let metrics = std::fs::read_to_string(folder.path().join("m.jsonl")).unwrap();
+        (
+            recipe.as_str().unwrap().to_string(),
+            metrics.lines().count(),
+        )
+    };
+    assert_eq!(lines(""), ("paper".to_string(), 2));
+    assert_eq!(lines("--recipe robust"), ("robust".to_string(), 3 * 2));
+    assert_eq!(
+        lines("--recipe robust --members 1"),
+        ("robust".to_string(), 2)
+    );
+    assert_eq!(lines("--members 2"), ("paper".to_string(), 2 * 2));
+}
+
 #[test]
 fn result_for_people_names_the_oracle() {
     let folder = folder();
@@ -212,6 +235,8 @@ fn metrics_have_a_line_per_partition_and_epoch() {
         "source_acc",
         "labelled_acc",
         "unlabelled_acc",
+        "member",
+        "pseudo_ce",
     ];
     for line in &lines {
         let found: Vec<&str> = line

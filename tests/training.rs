@@ -1,17 +1,22 @@
 //! What a training run promises, on small random problems.
 
+use approx::assert_relative_eq;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
 use ssan::data::Matrix;
 use ssan::device::{Cpu, Device};
+use ssan::evaluation::largest;
 use ssan::graph::Graph;
 use ssan::model::Parameters;
 use ssan::objective::{Alignment, Objective, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
-use ssan::train::{EpochMetrics, Options, Outcome, PartitionLabels, Problem, Session, train};
+use ssan::train::{
+    EpochMetrics, Neighbours, Options, Outcome, PartitionLabels, Problem, PseudoLabels, Session,
+    train, vote,
+};
 
 const CLASSES: usize = 3;
 
@@ -297,4 +302,97 @@ fn euclidean_threshold_selects_nothing() {
     };
     assert!(selected(Refinement::Agreement(Similarity::Euclidean)) > 10);
     assert_eq!(selected(Refinement::Threshold(Similarity::Euclidean)), 0);
+}
+
+/// The robust recipe on blobs: several networks, whose vote is the result.
+#[test]
+fn networks_of_a_partition_vote() {
+    let options = Options {
+        epochs: 60,
+        common: 6,
+        members: 3,
+        pseudo_labels: None,
+        ..Options::ROBUST
+    };
+    let problem = Problem {
+        members: 3,
+        ..problem(7, 2)
+    };
+    let initial = problem.initial_parameters(&options, 2020);
+    assert_ne!(initial[0], initial[1], "networks start apart");
+    let mut seen = Vec::new();
+    let outcome = train::<f64>(&problem, &options, &initial, on_cpu, &mut |m| {
+        seen.push((m.epoch, m.partition, m.member));
+        Ok(())
+    });
+    let outcome = outcome.unwrap();
+    let order = (0..60).flat_map(|e| (0..6).map(move |i| (e, i / 3, i % 3)));
+    assert_eq!(seen, order.collect::<Vec<_>>());
+    assert_eq!((outcome.opinions.len(), outcome.parameters.len()), (6, 6));
+    for (p, result) in outcome.partitions.iter().enumerate() {
+        let vote = vote(&outcome.opinions[3 * p..][..3]);
+        let labels = problem.partitions[p]
+            .truth
+            .iter()
+            .zip(vote.chunks_exact(CLASSES));
+        let known: Vec<bool> = labels
+            .filter(|(truth, _)| **truth >= 0)
+            .map(|(truth, row)| largest(row) as i32 == *truth)
+            .collect();
+        let right = known.iter().filter(|right| **right).count();
+        let expected = 100.0 * right as f64 / known.len() as f64;
+        assert_eq!(result.accuracy_last, Some(expected));
+        assert!(expected > 80.0, "{expected} %");
+    }
+    // A network does not notice the others.
+    let alone = Problem {
+        members: 1,
+        partitions: vec![problem.partitions[1].clone()],
+        ..problem.clone()
+    };
+    let one = train::<f64>(&alone, &options, &initial[4..5], on_cpu, &mut |_| Ok(()));
+    let one = one.unwrap();
+    for (a, b) in one.parameters[0].iter().zip(&outcome.parameters[4]) {
+        assert_relative_eq!(a[..], b[..], max_relative = 1e-9, epsilon = 1e-12);
+    }
+}
+
+/// Pseudo-labels begin when they are due, are those of the vote smoothed over the graph, and lie on
+/// unlabelled rows alone.
+#[test]
+fn pseudo_labels_are_trained_on_once_they_are_due() {
+    let options = Options {
+        epochs: 50,
+        common: 6,
+        members: 2,
+        ..Options::ROBUST
+    };
+    let problem = problem(7, 1);
+    let problem = Problem {
+        members: 2,
+        neighbours: Some(Neighbours::new(&problem.target)),
+        ..problem
+    };
+    let initial = problem.initial_parameters(&options, 2020);
+    let mut terms = Vec::new();
+    let outcome = train::<f64>(&problem, &options, &initial, on_cpu, &mut |m| {
+        terms.push((m.epoch, m.pseudo_ce));
+        Ok(())
+    });
+    assert!(outcome.unwrap().partitions[0].accuracy_last.unwrap() > 80.0);
+    for (epoch, term) in terms {
+        assert_eq!(term > 0.0, epoch >= 35, "epoch {epoch}: {term}");
+    }
+
+    let how = PseudoLabels::ROBUST;
+    let labels = &problem.partitions[0];
+    let graph = problem.neighbours.as_ref().unwrap();
+    let mut vote = vec![0.1; CLASSES * 7 * CLASSES];
+    for (i, row) in vote.chunks_exact_mut(CLASSES).enumerate() {
+        // The vote is right but for one unlabelled row of each class, where it is a close one.
+        row[i / 7] = if i % 7 == 5 { 0.4 } else { 0.8 };
+        row[(i / 7 + 1) % 3] = if i % 7 == 5 { 0.5 } else { 0.1 };
+    }
+    let made = how.make(graph, &vote, CLASSES, labels);
+    assert_eq!(made, labels.truth, "the neighbours outvote it");
 }

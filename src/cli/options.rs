@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use crate::data::{Keys, LabelColumn, Normalisation};
 use crate::device::Request;
@@ -83,13 +84,12 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "COLUMN", default_value = "last")]
     pub label_column: LabelColumn,
 
-    /// What the options below that are not given stand for: the paper's method as its authors
-    /// released it, or a more accurate and stable one [default: paper where one of the release's
-    /// method options is given, from --layer to --combine_pred; else robust]
-    #[arg(long, value_enum, help_heading = "Training")]
-    pub recipe: Option<RecipeName>,
+    /// What the method's options that are not given stand for: the paper's method as its authors
+    /// released it, or one for any number of classes that keeps its accuracy to the last epoch
+    #[arg(long, value_enum, default_value_t = RecipeName::Paper, help_heading = "Training")]
+    pub recipe: RecipeName,
 
-    /// Epochs, each one step on all rows [default: 3000; robust: 300]
+    /// Epochs, each one step on all rows [default: 3000, on the bundled digits 600; robust: 300]
     #[arg(long, value_name = "E", help_heading = "Training")]
     pub nepoch: Option<usize>,
 
@@ -218,16 +218,6 @@ pub(super) struct TrainArgs {
     )]
     pub pseudo_labels: Option<PseudoLabelsName>,
 
-    /// Share of the epochs after which they begin [default: 0.5]
-    #[arg(long, hide = true)]
-    pub pseudo_from: Option<f64>,
-    #[arg(long, hide = true)]
-    pub pseudo_every: Option<usize>,
-    #[arg(long, hide = true)]
-    pub pseudo_balance: Option<f64>,
-    #[arg(long, hide = true)]
-    pub pseudo_weight: Option<f64>,
-
     /// Centroids aligned for every class: source and target, or their union's too [default: three]
     #[arg(long, value_enum, help_heading = "Objective")]
     pub prototype: Option<PrototypeName>,
@@ -290,10 +280,21 @@ pub(super) struct TrainArgs {
 }
 
 /// The two sets of options.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum RecipeName {
     Paper,
     Robust,
+}
+
+impl RecipeName {
+    /// As the option names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RecipeName::Paper => "paper",
+            RecipeName::Robust => "robust",
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -434,26 +435,6 @@ impl TrainArgs {
         }
     }
 
-    /// The recipe asked for, or that of the other options: whoever gives an option of the released
-    /// code's method gets that method.
-    pub fn recipe(&self) -> RecipeName {
-        let released = self.optimizer.is_some()
-            || self.lr.is_some()
-            || self.layer.is_some()
-            || self.d_common.is_some()
-            || self.alpha.is_some()
-            || self.beta.is_some()
-            || self.gamma.is_some()
-            || self.temperature.is_some()
-            || self.prototype.is_some()
-            || self.combine_pred.is_some();
-        let implied = match released {
-            true => RecipeName::Paper,
-            false => RecipeName::Robust,
-        };
-        self.recipe.unwrap_or(implied)
-    }
-
     /// The training options, if they can work.
     pub fn options(&self) -> Result<Options> {
         if self.labelled_per_class == Some(0) {
@@ -461,9 +442,13 @@ impl TrainArgs {
                 "--labelled-per-class 0: the target needs labelled rows; give 1 or more",
             ));
         }
-        let recipe = match self.recipe() {
+        let recipe = match self.recipe {
             RecipeName::Paper => Options::PAPER,
             RecipeName::Robust => Options::ROBUST,
+        };
+        let epochs = match (self.recipe, self.task()) {
+            (RecipeName::Paper, TaskNames::Bundled) => 600,
+            _ => recipe.epochs,
         };
         let positive = |x: f64| x > 0.0;
         let lr = self.lr.unwrap_or(recipe.lr);
@@ -486,7 +471,7 @@ impl TrainArgs {
                 None => recipe.cosine,
             },
             weight_decay: within("--weight-decay", decay, "0 or more", |x| x >= 0.0)?,
-            epochs: at_least_one("--nepoch", self.nepoch.unwrap_or(recipe.epochs))?,
+            epochs: at_least_one("--nepoch", self.nepoch.unwrap_or(epochs))?,
             layers: match self.layer {
                 Some(LayerName::Single) => Layers::Single,
                 Some(LayerName::Double) => Layers::Double,
@@ -513,13 +498,7 @@ impl TrainArgs {
                 Some(PseudoLabelsName::None) => None,
                 Some(PseudoLabelsName::Graph) => Some(PseudoLabels::ROBUST),
                 None => recipe.pseudo_labels,
-            }
-            .map(|r| PseudoLabels {
-                weight: self.pseudo_weight.unwrap_or(r.weight),
-                from: self.pseudo_from.unwrap_or(r.from),
-                every: self.pseudo_every.unwrap_or(r.every),
-                balance: self.pseudo_balance.unwrap_or(r.balance),
-            }),
+            },
             members: at_least_one("--members", members)?,
         })
     }

@@ -6,7 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::options::{TaskNames, TrainArgs};
+use super::options::{RecipeName, TaskNames, TrainArgs};
 use super::output::{Text, complain, print};
 use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
@@ -24,6 +24,7 @@ struct Summary {
     source: String,
     target: String,
     device: String,
+    recipe: RecipeName,
     partitions: Vec<PartitionResult>,
     mean_last: Option<f64>,
     /// Standard deviation over partitions, divided by their number.
@@ -68,9 +69,14 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 
     let device = chosen.device.to_string();
     text.line(format_args!(
-        "{} epochs of {} on {device}",
+        "{} epochs of {}, {}, on {device}",
         options.epochs,
         counted(partitions, "partition"),
+        format_args!(
+            "recipe {}, {} each",
+            args.recipe.name(),
+            counted(options.members, "network")
+        ),
     ))?;
     let mut progress = Progress::new(&options, partitions);
     let outcome = train::<f32>(
@@ -106,7 +112,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
             model.save(&folder.join(format!("{source}-{target}-partition{p}.safetensors")))?;
         }
     }
-    let summary = Summary::new(&task, device, outcome.partitions);
+    let summary = Summary::new(&task, device, args.recipe, outcome.partitions);
     summary.tell(&text, args.checkpoint_path.as_deref())?;
     if args.json {
         print(&serde_json::to_string(&summary).expect("numbers and names"))?;
@@ -240,7 +246,12 @@ impl Progress {
 }
 
 impl Summary {
-    fn new(task: &Task, device: String, partitions: Vec<PartitionResult>) -> Summary {
+    fn new(
+        task: &Task,
+        device: String,
+        recipe: RecipeName,
+        partitions: Vec<PartitionResult>,
+    ) -> Summary {
         let values = |of: fn(&PartitionResult) -> Option<f64>| -> Option<Vec<f64>> {
             partitions.iter().map(of).collect()
         };
@@ -256,6 +267,7 @@ impl Summary {
             source: task.source.name.clone(),
             target: task.target.name.clone(),
             device,
+            recipe,
             mean_last: last.as_ref().map(mean),
             std_last: last.as_ref().map(std),
             mean_best: best.as_ref().map(mean),

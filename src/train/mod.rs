@@ -186,13 +186,15 @@ pub struct PartitionResult {
     pub partition: usize,
     /// Epochs trained.
     pub epochs: usize,
-    /// Accuracy on the unlabelled target rows after the last epoch: the result.
+    /// Accuracy of the networks' vote on the unlabelled target rows after the last epoch: the
+    /// result.
     pub accuracy_last: Option<f64>,
-    /// The largest of any epoch: an oracle, since it looks at the test labels.
+    /// The largest of any epoch and of any of the partition's networks alone: an oracle, since it
+    /// looks at the test labels.
     pub accuracy_best: Option<f64>,
-    /// Accuracy on the source rows after the last epoch.
+    /// Accuracy on the source rows after the last epoch, mean over the networks.
     pub source_accuracy: Option<f64>,
-    /// Accuracy on the labelled target rows after the last epoch.
+    /// Accuracy on the labelled target rows after the last epoch, mean over the networks.
     pub labelled_accuracy: Option<f64>,
     /// Wall time of a step divided by the partitions in it, in milliseconds, median over
     /// readings of the metrics.

@@ -75,7 +75,7 @@ impl Neighbours {
         let mut starts = vec![0];
         let mut edges = Vec::new();
         for (i, list) in lists.iter().enumerate() {
-            let scaled = |&(j, w): &(u32, f64)| (j, w * scales[i] * scales[j as usize]);
+            let scaled = |&(j, w): &(u32, f64)| (j, w * (scales[i] * scales[j as usize]));
             edges.extend(list.iter().map(scaled));
             starts.push(edges.len());
         }
