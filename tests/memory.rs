@@ -83,7 +83,7 @@ fn figure_and_peak(sizes: Sizes, partitions: usize, options: &Options) -> (f64, 
 
 fn the_figure_is_near_the_truth() {
     let many_rows = ([3000, 40], [2500, 60], 5);
-    let many_features = ([120, 2000], [150, 3000], 4);
+    let many_features = ([100, 900], [120, 1400], 4);
     let many_classes = ([600, 30], [900, 50], 300);
     for (sizes, partitions) in [(many_rows, 2), (many_features, 2), (many_classes, 3)] {
         for (base, optimizer, first_layer, layers) in [

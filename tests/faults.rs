@@ -1,0 +1,290 @@
+//! Faults from outside: a device that fails or gives what is no number, a disk that is full, places
+//! where nothing can be written, files that are not what they should be.
+//!
+//! Faults of the kernel cache are in `tests/nvrtc.rs` and `src/device/nvrtc.rs`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use ssan::data::{Labelling, Task, digits};
+use ssan::device::{Cpu, Device};
+use ssan::graph::{Graph, Labels, Var};
+use ssan::train::{Options, Outcome, Problem, train};
+use ssan::{Error, Result};
+use tempfile::TempDir;
+
+/// What a [`Faulty`] device does wrong.
+#[derive(Clone, Copy)]
+enum Fault {
+    /// Replays fail after so many steps.
+    Steps(usize),
+    /// The `term`-th of the recorded loss terms is `value` at an epoch of a partition.
+    Term {
+        term: usize,
+        value: f64,
+        epoch: usize,
+        partition: usize,
+    },
+}
+
+/// The CPU with a fault.
+struct Faulty {
+    cpu: Cpu<f64>,
+    fault: Fault,
+    steps: usize,
+}
+
+impl Device<f64> for Faulty {
+    fn graph(&self) -> &Graph<f64> {
+        self.cpu.graph()
+    }
+
+    fn steps(&mut self, epochs: usize) -> Result<()> {
+        self.steps += epochs;
+        match self.fault {
+            Fault::Steps(most) if self.steps > most => Err(Error::Device(
+                "kernel linear_forward: an illegal memory access".to_string(),
+            )),
+            _ => self.cpu.steps(epochs),
+        }
+    }
+
+    fn forward(&mut self) -> Result<()> {
+        self.cpu.forward()
+    }
+
+    fn backward(&mut self) -> Result<()> {
+        self.cpu.backward()
+    }
+
+    fn read(&self, var: Var) -> Result<Vec<f64>> {
+        let mut values = self.cpu.read(var)?;
+        if let Fault::Term {
+            term,
+            value,
+            epoch,
+            partition,
+        } = self.fault
+            && self.graph().name(var) == "metrics"
+            && self.steps > epoch
+        {
+            let [rows, cols] = [var.shape.rows, var.shape.cols];
+            values[(partition * rows + epoch % rows) * cols + term] = value;
+        }
+        Ok(values)
+    }
+
+    fn read_grad(&self, var: Var) -> Result<Vec<f64>> {
+        self.cpu.read_grad(var)
+    }
+
+    fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
+        self.cpu.read_labels(labels)
+    }
+
+    fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
+        self.cpu.write_labels(labels, values)
+    }
+}
+
+/// Trains on some of the digits with a fault; the epochs that were told, per partition, and the
+/// result.
+fn train_with(fault: Fault) -> (Vec<usize>, Result<Outcome>) {
+    let (mut source, mut target) = digits().unwrap();
+    for domain in [&mut source, &mut target] {
+        let rows: Vec<usize> = (0..domain.features.rows).step_by(20).collect();
+        domain.features = domain.features.select_rows(&rows);
+        domain.labels = rows.iter().map(|&i| domain.labels[i].clone()).collect();
+        domain.parts = vec![rows.len()];
+    }
+    let task = Task::new(source, target).unwrap();
+    let splits = task.splits(&Labelling::PerClass(1), 2, 1).unwrap();
+    let options = Options {
+        epochs: 30,
+        common: 8,
+        ..Options::PAPER
+    };
+    let problem = Problem::new(&task, &splits, &options);
+    let initial = problem.initial_parameters(&options, 1);
+    let load = |graph| {
+        Ok(Box::new(Faulty {
+            cpu: Cpu::load(graph),
+            fault,
+            steps: 0,
+        }) as Box<dyn Device<f64>>)
+    };
+    let mut told = vec![0; 2];
+    let outcome = train::<f64>(&problem, &options, &initial, load, &mut |epoch| {
+        told[epoch.partition] += 1;
+        Ok(())
+    });
+    (told, outcome)
+}
+
+/// Every term, NaN and both infinities: the run stops with the term, the epoch and the partition,
+/// and what was told before is told.
+#[test]
+fn a_term_that_is_no_number_stops_the_run() {
+    let terms = [
+        (0, "total"),
+        (1, "source cross-entropy"),
+        (2, "labelled cross-entropy"),
+        (3, "soft correlation"),
+        (4, "adversarial"),
+        (5, "alignment"),
+    ];
+    for (term, name) in terms {
+        for (value, epoch, partition) in [
+            (f64::NAN, 0, 1),
+            (f64::INFINITY, 7, 0),
+            (f64::NEG_INFINITY, 11, 1),
+        ] {
+            let (told, outcome) = train_with(Fault::Term {
+                term,
+                value,
+                epoch,
+                partition,
+            });
+            let error = outcome.unwrap_err();
+            let text = error.to_string();
+            let place =
+                format!("the {name} loss is not finite at epoch {epoch} of partition {partition}");
+            assert!(text.contains(&place), "{value}: {text}");
+            assert!(text.contains("--lr"), "{text}");
+            assert_eq!(error.exit_code(), 1);
+            let expected = if partition == 0 {
+                [epoch, epoch]
+            } else {
+                [epoch + 1, epoch]
+            };
+            assert_eq!(told, expected, "{name} at {epoch}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_fails_ends_the_run_with_its_words() {
+    let (told, outcome) = train_with(Fault::Steps(10));
+    let error = outcome.unwrap_err();
+    assert_eq!(error.exit_code(), 1);
+    let text = error.to_string();
+    assert!(text.contains("device: kernel linear_forward"), "{text}");
+    // What was read before the failure has been told.
+    assert!((1..=10).contains(&told[0]), "{told:?}");
+    assert!(train_with(Fault::Steps(1000)).1.is_ok());
+}
+
+fn ssan(folder: &Path, line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ssan"))
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+/// Fails with exit code 1 and one line on standard error that has all of `words`.
+fn fails(folder: &Path, line: &str, words: &[&str]) {
+    let output = ssan(folder, line);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{line}: {text}");
+    let errors: Vec<&str> = text.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{line}: {text}");
+    for word in words {
+        assert!(
+            errors[0].contains(word),
+            "{line}: {word:?} is not in {text}"
+        );
+    }
+}
+
+const SHORT: &str = "train --nepoch 3 --partition 1";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_whatever_is_written() {
+    let folder = TempDir::new().unwrap();
+    for option in ["--metrics", "--predictions"] {
+        let line = format!("{SHORT} {option} /dev/full");
+        fails(
+            folder.path(),
+            &line,
+            &["/dev/full", "cannot be written", "No space"],
+        );
+    }
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ssan"))
+        .args(SHORT.split_whitespace())
+        .stdout(full)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("standard output"), "{text}");
+}
+
+/// `/proc` takes no files, from root neither.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_nothing_can_be_written_nothing_is_trained() {
+    let folder = TempDir::new().unwrap();
+    // Long enough that training first would be noticed.
+    let long = "train --nepoch 100000000 --partition 1";
+    for option in [
+        "--metrics /proc/m.jsonl",
+        "--predictions /proc/p.csv",
+        "--checkpoint_path /proc/models",
+    ] {
+        fails(folder.path(), &format!("{long} {option}"), &["/proc/"]);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_file_is_not_read() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("folder.safetensors")).unwrap();
+    std::fs::create_dir(path.join("folder.json")).unwrap();
+    std::fs::write(path.join("empty.safetensors"), "").unwrap();
+    std::os::unix::fs::symlink("gone.safetensors", path.join("link.safetensors")).unwrap();
+    // A device that never ends is not waited for.
+    for (option, words) in [
+        (
+            "--init folder.safetensors",
+            ["folder.safetensors", "no regular file"],
+        ),
+        ("--init /dev/zero", ["/dev/zero", "no regular file"]),
+        (
+            "--init link.safetensors",
+            ["link.safetensors", "cannot be read"],
+        ),
+        (
+            "--init empty.safetensors",
+            ["empty.safetensors", "not a safetensors file"],
+        ),
+        ("--split folder.json", ["folder.json", "no regular file"]),
+        ("--split /dev/zero", ["/dev/zero", "no regular file"]),
+    ] {
+        fails(path, &format!("{SHORT} {option}"), &words);
+    }
+}
+
+/// A cache that cannot be written changes no result, with or without a card.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_cache_that_cannot_be_written_is_no_obstacle() {
+    let folder = TempDir::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ssan"))
+        .args(SHORT.split_whitespace())
+        .env("SSAN_CACHE", "/proc/cache")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
