@@ -81,3 +81,22 @@ impl Matrix {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn centred_rows_have_unit_length_about_the_mean() {
+        let mut rows = Matrix {
+            rows: 3,
+            cols: 2,
+            values: vec![0.6, 0.8, 0.6, 0.0, 0.0, 0.4],
+        };
+        let mean = rows.centre_rows();
+        approx::assert_relative_eq!(mean[..], [0.4, 0.4], epsilon = 1e-12);
+        let norm = 0.2f64.hypot(0.4);
+        let expected = [0.2 / norm, 0.4 / norm, 0.2 / norm, -0.4 / norm, -1.0, 0.0];
+        approx::assert_relative_eq!(rows.values[..], expected, epsilon = 1e-12);
+    }
+}

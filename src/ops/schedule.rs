@@ -133,3 +133,25 @@ impl<T: Real> Op<T> for Advance {
         vec![Launch::new("schedule_advance", [1, 1, 1], WARP, args)]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn learning_rate_rises_and_falls() {
+        let rate = LearningRate {
+            peak: 0.5,
+            warm_up: 4,
+            cosine: true,
+        };
+        let at = |e: f64| rate.at(e, 8.0);
+        let expected = |e: f64, rise: f64| 0.5 * rise * (1.0 + (PI * e / 8.0).cos()) / 2.0;
+        for (e, rise) in [(0.0, 0.25), (1.0, 0.5), (3.0, 1.0), (4.0, 1.0)] {
+            approx::assert_relative_eq!(at(e), expected(e, rise), max_relative = 1e-12);
+        }
+        approx::assert_relative_eq!(at(4.0), 0.25, max_relative = 1e-12);
+        approx::assert_relative_eq!(at(8.0), 0.0, epsilon = 1e-12);
+        assert_eq!(LearningRate::constant(0.1).at(7.0, 8.0), 0.1);
+    }
+}

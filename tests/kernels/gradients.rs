@@ -16,7 +16,7 @@ const STEP: f64 = 1e-5;
 const TOLERANCE: f64 = 1e-6;
 
 /// Rows of one partition; class 2 has no labelled target row.
-fn problem() -> Problem {
+pub fn problem() -> Problem {
     let matrix = |rows: usize, cols: usize| {
         let values = (0..rows * cols).map(|i| (i as f64 * 1.7 + cols as f64).sin());
         let mut matrix = Matrix {

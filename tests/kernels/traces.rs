@@ -1,11 +1,16 @@
-//! The traces of the released code, followed through the kernels on the host in double.
+//! The traces of the released code, followed through the kernels on the host in double, and the
+//! recipe that has none beside the CPU.
 
-use ssan::device::Device;
-use ssan::train::FirstLayer;
+use approx::assert_relative_eq;
+use ssan::Result;
+use ssan::device::{Cpu, Device};
+use ssan::graph::Graph;
+use ssan::train::{FirstLayer, Neighbours, Options, Outcome, Problem, train};
 
 use crate::build::Mode;
 use crate::executor::HostKernels;
 use crate::golden;
+use crate::gradients::problem;
 
 fn follow(epochs: usize, mode: Mode) {
     for first_layer in [FirstLayer::Direct, FirstLayer::Gram] {
@@ -26,4 +31,50 @@ fn kernels_follow_every_trace() {
 #[test]
 fn steps_of_every_trace_pass_the_checker() {
     follow(3, Mode::Checked);
+}
+
+/// Learning-rate schedule, several networks, pseudo-labels written between replays.
+#[test]
+fn robust_recipe_trains_as_on_the_cpu() {
+    let options = Options {
+        epochs: 40,
+        common: 6,
+        members: 2,
+        ..Options::ROBUST
+    };
+    let problem = problem();
+    let problem = Problem {
+        members: 2,
+        neighbours: Some(Neighbours::new(&problem.target)),
+        ..problem
+    };
+    let initial = problem.initial_parameters(&options, 2020);
+    let run = |load: fn(Graph<f64>) -> Result<Box<dyn Device<f64>>>| -> (Outcome, Vec<f64>) {
+        let mut terms = Vec::new();
+        let outcome = train(&problem, &options, &initial, load, &mut |m| {
+            terms.extend([m.total, m.soft, m.alignment, m.pseudo_ce]);
+            Ok(())
+        });
+        (outcome.unwrap(), terms)
+    };
+    let (cpu, expected) = run(|graph| Ok(Box::new(Cpu::load(graph))));
+    let (host, found) = run(|graph| Ok(Box::new(HostKernels::load(graph, Mode::Plain))));
+    assert_relative_eq!(
+        found[..],
+        expected[..],
+        max_relative = 1e-9,
+        epsilon = 1e-12
+    );
+    assert!(
+        expected[expected.len() - 1] > 0.0,
+        "pseudo-labels took part"
+    );
+    for (a, b) in host
+        .parameters
+        .iter()
+        .flatten()
+        .zip(cpu.parameters.iter().flatten())
+    {
+        assert_relative_eq!(a[..], b[..], max_relative = 1e-9, epsilon = 1e-12);
+    }
 }
