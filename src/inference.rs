@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::evaluation::largest;
 use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
 use crate::ops::Similarity;
-use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows};
+use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows, vote};
 
 /// Rows that are in work at a time: intermediate values take memory for these alone.
 const BLOCK: usize = 4096;
@@ -94,6 +94,12 @@ impl TrainedModel {
         models.collect()
     }
 
+    /// Whether it labels the same rows with the same classes as `other`.
+    pub fn fits(&self, other: &TrainedModel) -> bool {
+        let sizes = |m: &TrainedModel| [Side::Source, Side::Target].map(|side| m.inputs(side));
+        self.classes == other.classes && sizes(self) == sizes(other)
+    }
+
     /// Features that rows of `side` have.
     pub fn inputs(&self, side: Side) -> usize {
         match side {
@@ -153,7 +159,7 @@ impl TrainedModel {
     /// # Errors
     /// Rows of `side` have another dimension.
     pub fn predict(&self, side: Side, rows: &Matrix) -> Result<Vec<f64>> {
-        Ok(mean_probabilities(&self.opinions(side, rows)?))
+        Ok(vote(&self.opinions(side, rows)?))
     }
 
     /// Calls `take(member, network, features)` for every block of rows and member, block by block.
@@ -287,16 +293,6 @@ impl ClassPrototypes {
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// The mean of the probabilities of one or more networks, `n × K`.
-pub fn mean_probabilities(opinions: &[Opinions]) -> Vec<f64> {
-    let mut mean = vec![0.0; opinions[0].probabilities.len()];
-    for opinion in opinions {
-        let sums = mean.iter_mut().zip(&opinion.probabilities);
-        sums.for_each(|(sum, p)| *sum += p / opinions.len() as f64);
-    }
-    mean
 }
 
 impl fmt::Display for Side {

@@ -170,6 +170,65 @@ impl TrainedModel {
     }
 }
 
+/// Name of the model of partition `p` in a run's folder.
+pub fn name(p: usize) -> String {
+    format!("model-{p}.safetensors")
+}
+
+/// Reads the model in a file, or those of all partitions in a run's folder.
+///
+/// # Errors
+/// As [`TrainedModel::load`]; or the folder has no model, lacks one, or has some that label other
+/// rows or classes.
+pub fn load_all(path: &Path) -> Result<Vec<TrainedModel>> {
+    if !path.is_dir() {
+        return Ok(vec![TrainedModel::load(path)?]);
+    }
+    let entries = std::fs::read_dir(path)
+        .map_err(|e| Error::file(path, format!("the folder cannot be read: {e}")))?;
+    let number = |name: &str| {
+        name.strip_prefix("model-")?
+            .strip_suffix(".safetensors")?
+            .parse()
+            .ok()
+    };
+    let names = entries.flatten().map(|e| e.file_name());
+    let mut numbers: Vec<usize> = names.filter_map(|name| number(name.to_str()?)).collect();
+    numbers.sort_unstable();
+    if numbers.is_empty() {
+        let cause = format!(
+            "no model is in this folder: a run that has ended leaves {}",
+            name(0)
+        );
+        return Err(Error::file(path, cause));
+    }
+    if let Some((missing, _)) = numbers
+        .iter()
+        .enumerate()
+        .find(|(at, number)| at != *number)
+    {
+        let cause = format!(
+            "{} is missing: the vote needs all partitions",
+            name(missing)
+        );
+        return Err(Error::file(path, cause));
+    }
+    let models = numbers
+        .iter()
+        .map(|&p| TrainedModel::load(&path.join(name(p))));
+    let models = models.collect::<Result<Vec<TrainedModel>>>()?;
+    match models.iter().position(|model| !model.fits(&models[0])) {
+        None => Ok(models),
+        Some(p) => Err(Error::file(
+            path.join(name(p)),
+            format!(
+                "has other classes or dimensions than {}: they are of two runs",
+                name(0)
+            ),
+        )),
+    }
+}
+
 /// What stands before the names of a network's tensors.
 fn prefix(member: usize) -> String {
     match member {
@@ -225,6 +284,13 @@ fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
     }
     unknown_tensor(&file, &model)?;
     Ok(model)
+}
+
+/// Whether the bytes of a file are a model's, rather than parameters alone.
+pub fn is_model(bytes: &[u8]) -> bool {
+    let header = SafeTensors::read_metadata(bytes).map(|(_, header)| header);
+    let metadata = header.ok().and_then(|header| header.metadata().clone());
+    metadata.is_some_and(|all| all.contains_key(KEY))
 }
 
 /// What the metadata say, if it can be so.

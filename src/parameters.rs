@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors};
+use serde::Serialize;
 
 use crate::data::legible;
 use crate::error::{Cause, Error, Result};
@@ -27,6 +28,32 @@ pub fn load(path: &Path, dimensions: &Dimensions) -> Result<Parameters> {
 pub(crate) fn open(bytes: &[u8]) -> Cause<SafeTensors<'_>> {
     SafeTensors::deserialize(bytes)
         .map_err(|e| format!("not a safetensors file ({})", legible(&e.to_string())))
+}
+
+/// A tensor as a file lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Vec<usize>,
+    /// The type of its entries.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// What is in the bytes of a safetensors file, by name.
+pub(crate) fn tensors(bytes: &[u8]) -> Cause<Vec<Tensor>> {
+    let list = open(bytes)?.tensors().into_iter();
+    let mut list: Vec<Tensor> = list
+        .map(|(name, view)| Tensor {
+            name,
+            shape: view.shape().to_vec(),
+            kind: format!("{:?}", view.dtype()),
+        })
+        .collect();
+    list.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(list)
 }
 
 /// All parameters, under their names with `prefix` before them.

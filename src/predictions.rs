@@ -48,6 +48,14 @@ pub fn predictions(splits: &[Split], opinions: &[Opinions], classes: usize) -> V
     all
 }
 
+/// Labels of new rows by the vote of the networks behind `opinions`.
+pub fn labels(opinions: &[Opinions], classes: usize) -> Vec<Prediction> {
+    let rows: Vec<usize> = (0..opinions[0].nearest.len()).collect();
+    let voters: Vec<&Opinions> = opinions.iter().collect();
+    let vote = |&row| predict(&rows, row, None, &voters, classes);
+    rows.iter().map(vote).collect()
+}
+
 fn predict(
     rows: &[usize],
     row: usize,
@@ -75,25 +83,34 @@ fn predict(
 /// The table as CSV with the header `row,partition,class,probability,prototypes_agree`; the
 /// partition of a vote is `vote`.
 pub fn to_csv(predictions: &[Prediction], classes: &[Label]) -> Vec<u8> {
+    let partition = |p: &Prediction| p.partition.map_or("vote".to_string(), |p| p.to_string());
+    table(predictions, classes, &[("partition", &partition)])
+}
+
+/// The table of [`labels`] as CSV with the header `row,class,probability,prototypes_agree`.
+pub fn labels_to_csv(predictions: &[Prediction], classes: &[Label]) -> Vec<u8> {
+    table(predictions, classes, &[])
+}
+
+/// A column of a table.
+type Column<'a> = (&'a str, &'a dyn Fn(&Prediction) -> String);
+
+/// The row, what `between` says, and the label, as CSV.
+fn table(predictions: &[Prediction], classes: &[Label], between: &[Column]) -> Vec<u8> {
+    let class = |p: &Prediction| classes[p.class].to_string();
+    let mut columns: Vec<Column> = vec![("row", &|p| p.row.to_string())];
+    columns.extend(between);
+    columns.extend([
+        ("class", &class as &dyn Fn(&Prediction) -> String),
+        ("probability", &|p| format!("{:.6}", p.probability)),
+        ("prototypes_agree", &|p| p.prototypes_agree.to_string()),
+    ]);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let header = [
-        "row",
-        "partition",
-        "class",
-        "probability",
-        "prototypes_agree",
-    ];
-    let records = predictions.iter().map(|p| {
-        [
-            p.row.to_string(),
-            p.partition.map_or("vote".to_string(), |p| p.to_string()),
-            classes[p.class].to_string(),
-            format!("{:.6}", p.probability),
-            p.prototypes_agree.to_string(),
-        ]
-    });
-    let header = header.map(str::to_string);
-    for record in std::iter::once(header).chain(records) {
+    let header = columns.iter().map(|(name, _)| name.to_string()).collect();
+    let records = predictions
+        .iter()
+        .map(|p| columns.iter().map(|(_, of)| of(p)).collect());
+    for record in std::iter::once::<Vec<String>>(header).chain(records) {
         writer.write_record(record).expect("memory can be written");
     }
     writer.into_inner().expect("memory can be written")

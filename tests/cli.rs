@@ -178,7 +178,7 @@ fn release_command_line_works_as_it_stands() {
     let output = ssan(folder.path(), line);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let kept = listing(&folder.path().join("checkpoint"));
-    let expected = [0, 1].map(|p| format!("amazon_surf-amazon_decaf-partition{p}.safetensors"));
+    let expected = [0, 1].map(|p| format!("model-{p}.safetensors"));
     assert_eq!(kept, expected);
 
     // The same names are the defaults, and hyphens serve as well.
@@ -268,7 +268,7 @@ fn same_seed_same_bytes_another_seed_others() {
     let run = |name: &str, seed: usize| {
         let line = format!("{SHORT} --metrics {name}.jsonl --checkpoint_path {name} --seed {seed}");
         passes(folder.path(), &line);
-        let file = format!("{name}/source-target-partition1.safetensors");
+        let file = format!("{name}/model-1.safetensors");
         [format!("{name}.jsonl"), file].map(|f| std::fs::read(folder.path().join(f)).unwrap())
     };
     let first = run("a", 1);
@@ -283,7 +283,7 @@ fn training_starts_from_given_parameters() {
         folder.path(),
         &format!("{SHORT} --partition 1 --checkpoint_path kept"),
     );
-    let init = "--init kept/source-target-partition0.safetensors";
+    let init = "--init kept/model-0.safetensors";
     passes(
         folder.path(),
         &format!("{SHORT} {init} --metrics m.jsonl --seed 9"),
@@ -304,7 +304,7 @@ fn training_starts_from_given_parameters() {
         folder.path(),
         &format!("{SHORT} {init} --d_common 9"),
         1,
-        &["partition0.safetensors", "has shape"],
+        &["model-0.safetensors", "has shape"],
     );
     fails(
         folder.path(),

@@ -103,6 +103,7 @@ fn recorded(options: &Options, partitions: usize, look: impl FnOnce(&Graph<f32>)
 fn others() -> Graph<f32> {
     let mut graph = Graph::new(2);
     let g = &mut graph;
+    let schedule = schedule(g, OPTIONS.epochs, OPTIONS.rate());
     let x = g.parameter("x", 1, 4, Vec::new());
     let terms: Vec<_> = (0..11).map(|i| (x, f64::from(i))).collect();
     let sum = weighted_sum(g, &terms);
@@ -111,7 +112,6 @@ fn others() -> Graph<f32> {
     let b = g.parameter("b", 1, 1, Vec::new());
     let root = linear(g, y, w, b);
     g.differentiate(root);
-    let schedule = schedule(g, OPTIONS.epochs, OPTIONS.rate());
     OPTIONS.optimizer.record(g, OPTIONS.weight_decay, &schedule);
     graph
 }

@@ -1,7 +1,11 @@
 //! The `ssan` command: options in, tables and files out. Nothing here computes.
 
+mod evaluate;
+mod inspect;
+mod models;
 mod options;
 mod output;
+mod predict;
 mod train;
 
 use std::process::ExitCode;
@@ -26,6 +30,13 @@ enum Command {
     /// labelled. Without --source and --target: on the bundled digits.
     #[command(args_override_self = true)]
     Train(Box<options::TrainArgs>),
+    /// Label new samples with a trained model, or with all partitions of a run by vote.
+    Predict(predict::PredictArgs),
+    /// Compare the labels of a trained model, or of a run's vote, with those of a data file.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Show what a data file holds and how train would read it, or what a model or a run's folder
+    /// holds.
+    Inspect(inspect::InspectArgs),
     /// List what can be trained on: the CPU, CUDA devices, driver and NVRTC, or why there is none.
     Devices,
 }
@@ -45,6 +56,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Train(args) => train::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Devices => output::print(&device::describe()),
     }
 }

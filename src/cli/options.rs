@@ -17,6 +17,33 @@ use crate::train::{FirstLayer, Options, PseudoLabels};
 /// The released code's default task.
 const RELEASE_TASK: [&str; 2] = ["amazon_surf", "amazon_decaf"];
 
+/// Where data files keep features and labels.
+#[derive(Args)]
+pub(super) struct FieldArgs {
+    /// Field of the features; several, separated by commas, are parts of a domain
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub features_key: Vec<String>,
+
+    /// Field of the labels, one for each part
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub labels_key: Vec<String>,
+
+    /// Column of the labels in .csv files: first, last, none, or its name in the header
+    #[arg(long, value_name = "COLUMN", default_value = "last")]
+    pub label_column: LabelColumn,
+}
+
+impl FieldArgs {
+    /// What they say of a single file.
+    pub fn keys(&self) -> Keys {
+        Keys {
+            features: self.features_key.clone(),
+            labels: self.labels_key.clone(),
+            label_column: self.label_column.clone(),
+        }
+    }
+}
+
 /// Options of `ssan train`.
 #[derive(Args)]
 #[command(next_help_heading = "Data")]
@@ -56,13 +83,8 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FILE")]
     pub split: Option<PathBuf>,
 
-    /// Field of the features in both files; several, separated by commas, are parts of a domain
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
-    pub features_key: Vec<String>,
-
-    /// Field of the labels in both files, one for each part
-    #[arg(long, value_name = "KEY", value_delimiter = ',')]
-    pub labels_key: Vec<String>,
+    #[command(flatten)]
+    pub fields: FieldArgs,
 
     /// --features-key for the source alone
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
@@ -79,10 +101,6 @@ pub(super) struct TrainArgs {
     /// --labels-key for the target alone
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub target_labels_key: Vec<String>,
-
-    /// Column of the labels in .csv files: first, last, none, or its name in the header
-    #[arg(long, value_name = "COLUMN", default_value = "last")]
-    pub label_column: LabelColumn,
 
     /// What the method's options that are not given stand for: the paper's method as its authors
     /// released it, or one for any number of classes that keeps its accuracy to the last epoch
@@ -406,9 +424,9 @@ impl TrainArgs {
                 }
             };
             Keys {
-                features: or(features, &self.features_key),
-                labels: or(labels, &self.labels_key),
-                label_column: self.label_column.clone(),
+                features: or(features, &self.fields.features_key),
+                labels: or(labels, &self.fields.labels_key),
+                label_column: self.fields.label_column.clone(),
             }
         };
         [

@@ -2,18 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::CellAlignment;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::options::{RecipeName, TaskNames, TrainArgs};
-use super::output::{Text, complain, print};
+use super::output::{Text, abridged, complain, counted, print, table};
 use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 use crate::inference::TrainedModel;
 use crate::model::Parameters;
+use crate::model_file;
 use crate::parameters;
 use crate::predictions;
 use crate::train::{EpochMetrics, Options, PartitionResult, Problem, memory, train};
@@ -108,8 +109,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     if let Some(folder) = &args.checkpoint_path {
         let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
         for (p, model) in models.iter().enumerate() {
-            let (source, target) = (&model.source, &model.target);
-            model.save(&folder.join(format!("{source}-{target}-partition{p}.safetensors")))?;
+            model.save(&folder.join(model_file::name(p)))?;
         }
     }
     let summary = Summary::new(&task, device, args.recipe, outcome.partitions);
@@ -184,25 +184,6 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) -> Result<()> {
         text.line(format_args!("note: {note}"))?;
     }
     Ok(())
-}
-
-/// The first few of many names.
-fn abridged(names: &[String]) -> String {
-    const SHOWN: usize = 12;
-    match names.len() {
-        n if n <= SHOWN => names.join(", "),
-        n => format!("{}, … {}", names[..SHOWN].join(", "), names[n - 1]),
-    }
-}
-
-fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-fn table() -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table
 }
 
 /// Progress over epochs, on a terminal alone.

@@ -28,16 +28,8 @@ pub(super) fn read(
     let first = lines
         .next()
         .ok_or("is empty: a sample per line is needed")??;
-    let (width, column) = (first.len(), label_column(&first, label)?);
-    if column.is_some() && width == 1 {
-        return Err("has a single column and takes it for the labels: pass --label-column none if it is a feature".to_string());
-    }
-    let header = is_header(&first, column);
-    if !header && matches!(label, LabelColumn::Named(_)) {
-        return Err(format!(
-            "has no header, so no label column called {label}: pass first, last or none"
-        ));
-    }
+    let width = first.len();
+    let (column, header) = layout(&first, label)?;
     if header && cells(&first, column).any(|(_, cell)| number(cell).is_some()) {
         notes.push("the first line was taken for a header".to_string());
     }
@@ -77,6 +69,37 @@ pub(super) fn read(
             labels,
         }),
     }
+}
+
+/// The cells of the first line, the column of the labels, and whether the line is a header.
+pub(super) fn outline(
+    bytes: &[u8],
+    label: &LabelColumn,
+) -> Cause<(Vec<String>, Option<usize>, bool)> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut builder = ReaderBuilder::new();
+    let mut reader = builder.has_headers(false).from_reader(bytes);
+    let first = reader.records().next();
+    let first = first.ok_or("is empty: a sample per line is needed")?;
+    let first = first.map_err(|e| legible(&e.to_string()))?;
+    let (column, header) = layout(&first, label)?;
+    let cells = first.iter().map(|cell| cell.trim().to_string());
+    Ok((cells.collect(), column, header))
+}
+
+/// The column of the labels, and whether the first line is a header.
+fn layout(first: &StringRecord, label: &LabelColumn) -> Cause<(Option<usize>, bool)> {
+    let column = label_column(first, label)?;
+    if column.is_some() && first.len() == 1 {
+        return Err("has a single column and takes it for the labels: pass --label-column none if it is a feature".to_string());
+    }
+    let header = is_header(first, column);
+    if !header && matches!(label, LabelColumn::Named(_)) {
+        return Err(format!(
+            "has no header, so no label column called {label}: pass first, last or none"
+        ));
+    }
+    Ok((column, header))
 }
 
 /// Which column holds the labels.

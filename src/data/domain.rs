@@ -55,6 +55,12 @@ impl Format {
         let known = |(name, _): &&(&str, Format)| extension.eq_ignore_ascii_case(name);
         Format::ALL.iter().find(known).map(|&(_, format)| format)
     }
+
+    /// The format of a file that must have one.
+    pub(super) fn known(path: &Path) -> Result<Format> {
+        let unknown = "has an unknown extension: .mat, .npz, .npy or .csv is needed";
+        Format::of(path).ok_or_else(|| Error::file(path, unknown))
+    }
 }
 
 /// Reads the domain in a `.mat`, `.npz`, `.npy` or `.csv` file; its rows come out L2-normalised.
@@ -62,12 +68,7 @@ impl Format {
 /// # Errors
 /// The file is missing, damaged, of another kind, or holds no features as `keys` describe them.
 pub fn read_domain(path: &Path, keys: &Keys) -> Result<Domain> {
-    let format = Format::of(path).ok_or_else(|| {
-        Error::file(
-            path,
-            "has an unknown extension: .mat, .npz, .npy or .csv is needed",
-        )
-    })?;
+    let format = Format::known(path)?;
     let bytes = files::read(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     parse(&name, format, &bytes, keys).map_err(|cause| Error::file(path, cause))

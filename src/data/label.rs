@@ -1,5 +1,6 @@
 //! Labels from the numbers and words that files hold.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,35 @@ impl Label {
             Ok(value) if value.is_finite() || value.is_nan() => Label::from_number(value),
             _ => Ok(Some(Label::Text(text.to_string()))),
         }
+    }
+}
+
+/// The class of each label, by its place among `classes`; labels that are compared with text are
+/// text.
+///
+/// # Errors
+/// A label is none of them.
+pub fn class_indices(
+    labels: &[Option<Label>],
+    classes: &[Label],
+) -> Result<Vec<Option<usize>>, String> {
+    let places: HashMap<&Label, usize> = classes.iter().zip(0..).collect();
+    let textual = classes.iter().any(|class| matches!(class, Label::Text(_)));
+    let find = |label: &Label| match textual {
+        true => places.get(&label.clone().into_text()).copied(),
+        false => places.get(label).copied(),
+    };
+    let found = labels.iter().map(|label| label.as_ref().map(find));
+    let found: Vec<Option<Option<usize>>> = found.collect();
+    let strangers = labels.iter().zip(&found).filter(|(_, f)| **f == Some(None));
+    let strangers: BTreeSet<&Label> = strangers.filter_map(|(label, _)| label.as_ref()).collect();
+    match strangers.is_empty() {
+        true => Ok(found.into_iter().map(Option::flatten).collect()),
+        false => Err(format!(
+            "has labels that the model does not know: {}; it knows {}",
+            list(strangers.into_iter()),
+            list(classes.iter())
+        )),
     }
 }
 

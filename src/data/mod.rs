@@ -8,6 +8,7 @@
 //! | `named` | features and labels out of a file of named arrays |
 //! | `arrays` | what such a file is: a list of arrays, read on demand |
 //! | `mat`, `npy`, `npz`, `csv` | the formats |
+//! | `inspect` | what a file holds, and how it is read |
 //! | `label` | labels from numbers and text |
 //! | `task` | two domains and their classes |
 //! | `labelling`, `split`, `split_file` | which rows are labelled |
@@ -18,6 +19,7 @@ mod csv;
 mod digits;
 mod domain;
 mod find;
+mod inspect;
 mod keys;
 mod label;
 mod labelling;
@@ -34,8 +36,9 @@ pub(crate) use arrays::legible;
 pub use digits::digits;
 pub use domain::{Domain, read_domain};
 pub use find::find;
+pub use inspect::{Contents, Field, Reading, Role, inspect};
 pub use keys::{Keys, LabelColumn};
-pub use label::Label;
+pub use label::{Label, class_indices};
 pub use labelling::Labelling;
 pub use matrix::{Matrix, Normalisation};
 pub use split::Split;

@@ -23,7 +23,7 @@ pub(super) fn parts(
 }
 
 /// Places of the feature matrices and of their labels.
-fn select(
+pub(super) fn select(
     file: &dyn Arrays,
     keys: &Keys,
     notes: &mut Vec<String>,

@@ -33,6 +33,8 @@ fn steps_of_every_trace_pass_the_checker() {
     follow(3, Mode::Checked);
 }
 
+type Load = fn(Graph<f64>) -> Result<Box<dyn Device<f64>>>;
+
 /// Learning-rate schedule, several networks, pseudo-labels written between replays.
 #[test]
 fn robust_recipe_trains_as_on_the_cpu() {
@@ -49,7 +51,7 @@ fn robust_recipe_trains_as_on_the_cpu() {
         ..problem
     };
     let initial = problem.initial_parameters(&options, 2020);
-    let run = |load: fn(Graph<f64>) -> Result<Box<dyn Device<f64>>>| -> (Outcome, Vec<f64>) {
+    let run = |load: Load| -> (Outcome, Vec<f64>) {
         let mut terms = Vec::new();
         let outcome = train(&problem, &options, &initial, load, &mut |m| {
             terms.extend([m.total, m.soft, m.alignment, m.pseudo_ce]);

@@ -1,0 +1,434 @@
+//! `ssan predict`, `evaluate` and `inspect` as a user meets them, after `ssan train`.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn ssan(folder: &Path, line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ssan"))
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .output()
+        .expect("the binary runs")
+}
+
+/// Runs what must succeed; standard output.
+fn passes(folder: &Path, line: &str) -> String {
+    let output = ssan(folder, line);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{line}: {error}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Runs what must fail with `code` and a line on standard error that has all of `words`.
+fn fails(folder: &Path, line: &str, code: i32, words: &[&str]) {
+    let output = ssan(folder, line);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{line}: {error}");
+    let lines = error.lines().filter(|l| l.starts_with("error: "));
+    assert_eq!(lines.count(), 1, "{line}: one line of error: {error}");
+    for word in words {
+        assert!(error.contains(word), "{line}: {word:?} is not in: {error}");
+    }
+}
+
+fn json(folder: &Path, line: &str) -> Value {
+    serde_json::from_str(&passes(folder, line)).expect("JSON")
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+/// A .csv of 10 rows near one axis for each of three classes, in `cols` columns and the label.
+fn domain(cols: usize, label: impl Fn(usize) -> String) -> String {
+    let mut csv = String::new();
+    for class in 0..3 {
+        for row in 0..10 {
+            for col in 0..cols {
+                let noise = ((row * 7 + col * 3 + class) % 5) as f64 / 20.0;
+                let x = if col == class { 1.0 } else { 0.0 } + noise;
+                write!(csv, "{x},").unwrap();
+            }
+            writeln!(csv, "{}", label(class)).unwrap();
+        }
+    }
+    csv
+}
+
+/// A folder with `source.csv` (3 features), `target.csv` (4), and a run of two partitions of two
+/// networks in `run`.
+fn trained() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let class = |class: usize| ["ant", "bee", "cat"][class].to_string();
+    write(folder.path(), "source.csv", &domain(3, class));
+    write(folder.path(), "target.csv", &domain(4, class));
+    let line = "train --source source --target target --data-dir . --nepoch 60 --partition 2 \
+                --members 2 --recipe robust --d_common 8 --checkpoint_path run --json \
+                --predictions trained.csv";
+    let summary = passes(folder.path(), line);
+    write(&folder.path().join("run"), "summary.json", &summary);
+    folder
+}
+
+/// The cells of a .csv, without its header.
+fn cells(text: &str) -> Vec<Vec<String>> {
+    let lines = text.lines().skip(1);
+    lines
+        .map(|line| line.split(',').map(str::to_string).collect())
+        .collect()
+}
+
+/// On the rows that a run was trained on, its models say what the run said.
+#[test]
+fn predictions_are_those_of_the_run() {
+    let folder = trained();
+    let at = folder.path();
+    let said = cells(&std::fs::read_to_string(at.join("trained.csv")).unwrap());
+    for (partition, model) in [
+        ("0", "run/model-0.safetensors"),
+        ("1", "run/model-1.safetensors"),
+    ] {
+        let out = passes(at, &format!("predict {model} --input target.csv"));
+        assert_eq!(
+            out.lines().next().unwrap(),
+            "row,class,probability,prototypes_agree"
+        );
+        let found = cells(&out);
+        assert_eq!(found.len(), 30);
+        let own: Vec<_> = said.iter().filter(|line| line[1] == partition).collect();
+        assert_eq!(own.len(), 30 - 9);
+        for line in own {
+            let found = &found[line[0].parse::<usize>().unwrap()];
+            assert_eq!(
+                (&found[0], &found[1], &found[3]),
+                (&line[0], &line[2], &line[4])
+            );
+            let [a, b] = [&found[2], &line[3]].map(|p| p.parse::<f64>().unwrap());
+            assert!((a - b).abs() < 1e-5, "{a} and {b}");
+        }
+    }
+    let out = passes(at, "predict run --input target.csv --out vote.csv");
+    assert!(
+        out.contains("30 target rows labelled by 2 models (4 networks): vote.csv"),
+        "{out}"
+    );
+    let found = cells(&std::fs::read_to_string(at.join("vote.csv")).unwrap());
+    assert!(found[..10].iter().all(|line| line[1] == "ant"));
+    assert!(found[20..].iter().all(|line| line[1] == "cat"));
+}
+
+/// `.npy` has the probabilities, whose largest are the classes of the `.csv`.
+#[test]
+fn probabilities_as_an_array() {
+    let folder = trained();
+    let at = folder.path();
+    passes(
+        at,
+        "predict run --input source.csv --domain source --out p.npy",
+    );
+    let labels = cells(&passes(
+        at,
+        "predict run --input source.csv --domain source",
+    ));
+    let bytes = std::fs::read(at.join("p.npy")).unwrap();
+    let array = npyz::NpyFile::new(&bytes[..]).unwrap();
+    assert_eq!(array.shape(), [30, 3]);
+    let values = array.into_vec::<f32>().unwrap();
+    let classes = ["ant", "bee", "cat"];
+    for (row, label) in values.chunks_exact(3).zip(&labels) {
+        assert!((row.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        let k = classes.iter().position(|class| *class == label[1]).unwrap();
+        assert!(row.iter().all(|&p| p <= row[k]));
+        assert!((f64::from(row[k]) - label[2].parse::<f64>().unwrap()).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let folder = trained();
+    let at = folder.path();
+    let sizes = "the model takes 3 source or 4 target features, this file has";
+    fails(
+        at,
+        "predict run --input source.csv",
+        1,
+        &[sizes, "3; it fits --domain source"],
+    );
+    let line = "predict run --input target.csv --domain source";
+    fails(at, line, 1, &[sizes, "4; it fits --domain target"]);
+    // All columns are features here, the last is no label.
+    let bare: String = (0..5).map(|i| format!("{i},1,0.5,2\n")).collect();
+    write(at, "bare.csv", &bare);
+    passes(at, "predict run --input bare.csv --label-column none");
+    write(at, "wide.csv", "9,2,3,4,5,6,7\n");
+    fails(
+        at,
+        "predict run --input wide.csv",
+        1,
+        &[sizes, "6; it fits neither"],
+    );
+    write(at, "narrow.csv", "9,2,3\n");
+    let words = [
+        sizes,
+        "2; it fits neither; with --label-column none it has one more",
+    ];
+    fails(at, "predict run --input narrow.csv", 1, &words);
+    write(at, "columns.csv", &"9,2,1,5,6,7\n".repeat(4));
+    let words = [
+        sizes,
+        "5; it fits neither; it has 4 rows",
+        "a sample per column?",
+    ];
+    fails(at, "predict run --input columns.csv", 1, &words);
+    write(at, "narrow.csv", "9,2,3,4\n");
+    let words = [sizes, "3; it fits --domain source"];
+    fails(at, "predict run --input narrow.csv", 1, &words);
+    passes(at, "predict run --input narrow.csv --label-column none");
+
+    fails(
+        at,
+        "predict run --input target.csv --out p.txt",
+        2,
+        &[".csv or .npy"],
+    );
+    fails(
+        at,
+        "predict run --input absent.csv --out p.csv",
+        1,
+        &["absent.csv"],
+    );
+    assert!(!at.join("p.csv").exists());
+    fails(
+        at,
+        "predict target.csv --input target.csv",
+        1,
+        &["not a safetensors file"],
+    );
+    fails(
+        at,
+        "predict . --input target.csv",
+        1,
+        &["no model is in this folder", "model-0"],
+    );
+
+    // A vote of what does not belong together, or is not complete.
+    std::fs::create_dir(at.join("mixed")).unwrap();
+    let line = "train --source source --target target --data-dir . --nepoch 1 --partition 1 \
+                --d_common 8 --checkpoint_path other";
+    write(
+        at,
+        "target.csv",
+        &domain(5, |k| ["ant", "bee", "cat"][k].to_string()),
+    );
+    passes(at, line);
+    for (from, to) in [
+        ("run/model-0", "mixed/model-0"),
+        ("other/model-0", "mixed/model-1"),
+    ] {
+        let path = |name: &str| at.join(format!("{name}.safetensors"));
+        std::fs::copy(path(from), path(to)).unwrap();
+    }
+    let words = ["model-1", "other classes or dimensions", "model-0"];
+    fails(at, "predict mixed --input source.csv", 1, &words);
+    std::fs::remove_file(at.join("mixed/model-0.safetensors")).unwrap();
+    fails(
+        at,
+        "predict mixed --input source.csv",
+        1,
+        &["model-0.safetensors is missing"],
+    );
+}
+
+#[test]
+fn evaluation_counts_what_predictions_say() {
+    let folder = trained();
+    let at = folder.path();
+    // A row of "bee" is called "ant", one has no label.
+    let text = domain(4, |k| ["ant", "bee", "cat"][k].to_string());
+    let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+    lines[10] = lines[10].replace("bee", "ant");
+    lines[29] = lines[29].replace("cat", "");
+    write(at, "new.csv", &lines.join("\n"));
+    let found = json(at, "evaluate run --input new.csv --json");
+    assert_eq!(found["domain"], "target");
+    assert_eq!(
+        (found["samples"].as_u64(), found["rows"].as_u64()),
+        (Some(30), Some(29))
+    );
+    assert_eq!(
+        (found["models"].as_u64(), found["networks"].as_u64()),
+        (Some(2), Some(4))
+    );
+    assert_eq!(found["classes"], serde_json::json!(["ant", "bee", "cat"]));
+    let predicted = cells(&passes(at, "predict run --input new.csv"));
+    let mut confusion = [[0u64; 3]; 3];
+    let index = |name: &str| ["ant", "bee", "cat"].iter().position(|c| *c == name);
+    for (line, predicted) in lines.iter().zip(&predicted) {
+        if let Some(truth) = index(line.rsplit(',').next().unwrap()) {
+            confusion[truth][index(&predicted[1]).unwrap()] += 1;
+        }
+    }
+    assert_eq!(found["confusion"], serde_json::json!(confusion));
+    let right: u64 = (0..3).map(|k| confusion[k][k]).sum();
+    assert!((25..29).contains(&right), "{confusion:?}");
+    let accuracy = found["accuracy"].as_f64().unwrap();
+    assert!((accuracy - 100.0 * right as f64 / 29.0).abs() < 1e-9);
+    assert_eq!(found["model_accuracies"].as_array().unwrap().len(), 2);
+    for key in ["macro_f1", "calibration_error", "prototypes_agree"] {
+        assert!(
+            (0.0..=100.0).contains(&found[key].as_f64().unwrap()),
+            "{key}"
+        );
+    }
+
+    let shown = passes(
+        at,
+        "evaluate run/model-0.safetensors --input source.csv --domain source",
+    );
+    for words in [
+        "30 labelled source rows, 1 model (2 networks)",
+        "macro-F1",
+        "as cat",
+        "15 bins",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
+    }
+
+    write(
+        at,
+        "new.csv",
+        &domain(4, |k| ["ant", "dog", "cat"][k].to_string()),
+    );
+    let words = ["new.csv", "does not know: dog", "it knows ant, bee, cat"];
+    fails(at, "evaluate run --input new.csv", 1, &words);
+    write(at, "new.csv", &domain(4, |_| String::new()));
+    fails(
+        at,
+        "evaluate run --input new.csv",
+        1,
+        &["no labels to compare with"],
+    );
+}
+
+#[test]
+fn inspection_of_data() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    write(
+        at,
+        "d.csv",
+        "width,kind,height\n1,a,0\n2,b,1\n0,,0\n4,a,0\n",
+    );
+    let found = json(at, "inspect d.csv --label-column kind --json");
+    assert_eq!(found["kind"], "data");
+    assert_eq!(found["fields"].as_array().unwrap().len(), 3);
+    assert_eq!(found["fields"][1]["role"], "labels");
+    let reading = &found["reading"];
+    assert_eq!(
+        (&reading["samples"], &reading["features"]),
+        (&4.into(), &2.into())
+    );
+    assert_eq!(reading["classes"], serde_json::json!([["a", 2], ["b", 1]]));
+    assert_eq!(
+        (&reading["unlabelled"], &reading["zero_rows"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(reading["zeros"], 4.0 / 8.0);
+    assert_eq!(reading["as_source"], "3 samples of 2 classes");
+    assert_eq!(reading["as_target"], "3 labelled samples, 1 to label");
+    let shown = passes(at, "inspect d.csv --label-column kind");
+    for words in [
+        "column 2 `kind`",
+        "4 × 2",
+        "2: a (2), b (1)",
+        "50.0 % of the features",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
+    }
+
+    // What cannot be trained on can be looked at, what cannot be read not.
+    let shown = passes(at, "inspect d.csv");
+    assert!(
+        shown.contains("train cannot read it: it line 2, column 2"),
+        "{shown}"
+    );
+    write(at, "e.npz", "no archive");
+    fails(at, "inspect e.npz", 1, &["e.npz", "no .npz archive"]);
+    fails(at, "inspect f.txt", 1, &["f.txt", "unknown extension"]);
+    fails(at, "inspect .", 1, &["is no run's folder"]);
+}
+
+/// Columns instead of rows, several parts, as MATLAB files have them.
+#[test]
+fn inspection_of_matlab_files() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let found = json(&data, "inspect transposed.mat --json");
+    let features = found["fields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["role"] == "features");
+    let shape = &features.unwrap()["shape"];
+    assert_eq!(
+        (&shape[1], &shape[0]),
+        (&found["reading"]["samples"], &found["reading"]["features"])
+    );
+    let notes = found["reading"]["notes"].to_string();
+    assert!(notes.contains("transposed"), "{notes}");
+    let shown = passes(&data, "inspect parts.mat");
+    assert!(shown.contains("train cannot read it"), "{shown}");
+}
+
+#[test]
+fn inspection_of_models_and_runs() {
+    let folder = trained();
+    let at = folder.path();
+    let found = json(at, "inspect run/model-1.safetensors --json");
+    assert_eq!(found["kind"], "model");
+    for (key, value) in [
+        ("source", "source"),
+        ("target", "target"),
+        ("layers", "double"),
+    ] {
+        assert_eq!(found[key], value);
+    }
+    for (key, value) in [
+        ("source_features", 3),
+        ("target_features", 4),
+        ("common", 8),
+        ("networks", 2),
+    ] {
+        assert_eq!(found[key], value);
+    }
+    assert_eq!(found["classes"], serde_json::json!(["ant", "bee", "cat"]));
+    assert_eq!(
+        (&found["normalisation"], &found["prototypes"]),
+        (&"l2-centre-l2".into(), &"cosine".into())
+    );
+
+    let found = json(at, "inspect run --json");
+    assert_eq!(
+        (&found["kind"], &found["state"]),
+        (&"run".into(), &"finished".into())
+    );
+    assert_eq!(
+        (&found["models"], &found["model"]["common"]),
+        (&2.into(), &8.into())
+    );
+    assert!(found["summary"]["mean_last"].as_f64().unwrap() > 50.0);
+    let shown = passes(at, "inspect run");
+    for words in [
+        "a run that has ended",
+        "2 models, each",
+        "ant, bee, cat",
+        "mean ± standard",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
+    }
+    write(&at.join("run"), "summary.json", "{");
+    fails(at, "inspect run", 1, &["summary.json", "is no summary"]);
+}
