@@ -22,7 +22,6 @@
 //! | [`inference`], [`model_file`] | a trained model on new rows; the file that keeps it |
 //! | [`evaluation`] | accuracies, F1, confusions and calibration of predictions |
 //! | [`parameters`], [`files`], [`memory`], [`median`] | parameters as safetensors; files written whole or not at all; memory left; the middle of timings |
-//! | [`memory`] | how much of it is left |
 //! | [`cli`] | the `ssan` command |
 //!
 //! Data flow one way: `data → train → (model, objective → graph → ops → device)`. Nothing in

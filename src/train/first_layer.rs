@@ -42,11 +42,11 @@ const LARGEST_GRAM: f64 = 2e9;
 
 impl Options {
     /// What the first layer of a projector on `rows` rows of `cols` features is trained as, in
-    /// `partitions` partitions side by side. Adam is not linear in the gradient: with it,
+    /// `networks` networks side by side. Adam is not linear in the gradient: with it,
     /// [`Form::Direct`] always.
-    pub fn first_layer_form(&self, rows: usize, cols: usize, partitions: usize) -> Form {
+    pub fn first_layer_form(&self, rows: usize, cols: usize, networks: usize) -> Form {
         let gram = match self.first_layer {
-            FirstLayer::Auto => self.gram_pays(rows, cols, partitions),
+            FirstLayer::Auto => self.gram_pays(rows, cols, networks),
             FirstLayer::Gram => true,
             FirstLayer::Direct => false,
         };
@@ -59,9 +59,8 @@ impl Options {
 
     /// What the first layer of the source and of the target projector is trained as.
     pub fn first_layers(&self, problem: &Problem) -> [Form; 2] {
-        let partitions = problem.partitions.len();
-        [&problem.source, &problem.target]
-            .map(|x| self.first_layer_form(x.rows, x.cols, partitions))
+        let networks = problem.networks();
+        [&problem.source, &problem.target].map(|x| self.first_layer_form(x.rows, x.cols, networks))
     }
 
     /// What a user should be told: that the Gram form was asked for and cannot be had.
@@ -74,12 +73,12 @@ impl Options {
     }
 
     /// Whether the Gram form takes fewer operations over the whole run.
-    fn gram_pays(&self, rows: usize, cols: usize, partitions: usize) -> bool {
+    fn gram_pays(&self, rows: usize, cols: usize, networks: usize) -> bool {
         let hidden = self.layers.first(cols, self.common) as f64;
-        let [rows, cols, partitions] = [rows, cols, partitions].map(|n| n as f64);
-        let steps = partitions * self.epochs as f64;
+        let [rows, cols, networks] = [rows, cols, networks].map(|n| n as f64);
+        let steps = networks * self.epochs as f64;
         let direct = steps * 4.0 * rows * cols * hidden;
-        let once = 2.0 * rows * rows * cols + partitions * 4.0 * rows * cols * hidden;
+        let once = 2.0 * rows * rows * cols + networks * 4.0 * rows * cols * hidden;
         let gram = steps * 2.0 * rows * rows * hidden + once;
         gram < direct && rows * rows <= LARGEST_GRAM
     }

@@ -30,7 +30,7 @@ pub fn needed(task: &Task, partitions: usize, options: &Options) -> f64 {
         // softmax and similarities: values and gradients. Split, labels, and what is said of the
         // rows at the end.
         per_network += 4.0 * rows * (2.0 * hidden + 5.0 * common + 8.0 * classes) + 32.0 * rows;
-        if options.first_layer_form(matrix.rows, matrix.cols, partitions) == Form::Gram {
+        if options.first_layer_form(matrix.rows, matrix.cols, networks) == Form::Gram {
             // Instead of the weight: coefficients of the rows, their gradient and momentum, the
             // output of the initial weight. The products of all pairs of rows, of one domain at a
             // time in f64 too.
