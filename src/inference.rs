@@ -129,7 +129,7 @@ impl TrainedModel {
     /// What each member says of `rows`, as they are in a data file.
     ///
     /// # Errors
-    /// Rows of `side` have another dimension.
+    /// Rows of `side` have another dimension, or the parameters are too large for `f32`.
     pub fn opinions(&self, side: Side, rows: &Matrix) -> Result<Vec<Opinions>> {
         let classes = self.dimensions.classes;
         let none = Opinions {
@@ -150,7 +150,15 @@ impl TrainedModel {
             opinions.nearest.extend(nearest);
             opinions.probabilities.extend(probabilities);
         })?;
-        Ok(all)
+        let mut probabilities = all.iter().flat_map(|opinions| &opinions.probabilities);
+        match probabilities.all(|p| p.is_finite()) {
+            true => Ok(all),
+            false => Err(Error::Data(
+                "the model's probabilities are no numbers: its parameters are too large, so its \
+                 file is damaged or its training has diverged"
+                    .to_string(),
+            )),
+        }
     }
 
     /// The probability of every class, `n × K`, of `rows`, as they are in a data file: the mean of

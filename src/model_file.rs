@@ -17,7 +17,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::data::Label;
+use crate::data::{Label, legible};
 use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::inference::{Member, TrainedModel};
@@ -301,7 +301,9 @@ fn describe(bytes: &[u8]) -> Cause<Description> {
         "holds parameters alone, without the classes and dimensions of a trained model: train \
          again, and name the model file that `ssan train` writes",
     )?;
-    let wrong = |e: serde_json::Error| format!("its description is no model's: {e}");
+    let wrong = |e: serde_json::Error| {
+        format!("its description is no model's: {}", legible(&e.to_string()))
+    };
     let Version { format } = serde_json::from_str(text).map_err(wrong)?;
     if format != FORMAT {
         return Err(format!(
@@ -325,7 +327,10 @@ fn describe(bytes: &[u8]) -> Cause<Description> {
     let mut sorted: Vec<&Label> = description.classes.iter().collect();
     sorted.sort_unstable();
     if let Some(twice) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("its description has class {} twice", twice[0]));
+        return Err(format!(
+            "its description has class {} twice",
+            legible(&twice[0].to_string())
+        ));
     }
     if !(0.0..=1.0).contains(&description.logit_slope) {
         return Err(format!(
@@ -342,7 +347,10 @@ fn unknown_tensor(file: &SafeTensors, model: &TrainedModel) -> Cause<()> {
     let mut names = file.names();
     names.sort_unstable();
     match names.iter().find(|name| !known.iter().any(|k| k == *name)) {
-        Some(name) => Err(format!("holds {name}, which its description does not know")),
+        Some(name) => Err(format!(
+            "holds {}, which its description does not know",
+            legible(name)
+        )),
         None => Ok(()),
     }
 }

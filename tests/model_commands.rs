@@ -353,7 +353,7 @@ fn inspection_of_data() {
     // What cannot be trained on can be looked at, what cannot be read not.
     let shown = passes(at, "inspect d.csv");
     assert!(
-        shown.contains("train cannot read it: it line 2, column 2"),
+        shown.contains("train cannot read it: line 2, column 2"),
         "{shown}"
     );
     write(at, "e.npz", "no archive");

@@ -223,6 +223,16 @@ fn rows_of_another_dimension_are_refused() {
     );
 }
 
+/// Parameters that `f32` holds and their products it does not.
+#[test]
+fn probabilities_that_are_no_numbers_are_refused() {
+    let mut model = model();
+    let classifier = &mut model.members[1].parameters[8];
+    classifier.iter_mut().for_each(|x| *x = 3e38);
+    let error = model.predict(Side::Target, &rows(5)).unwrap_err();
+    assert!(error.to_string().contains("no numbers"), "{error}");
+}
+
 /// The metadata and tensors of a file, changed and written again.
 fn rewrite(
     from: &Path,

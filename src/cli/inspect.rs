@@ -137,7 +137,7 @@ fn tell_data(contents: &Contents) -> Result<()> {
     print(&fields.trim_fmt())?;
     let Some(reading) = &contents.reading else {
         let cause = contents.refusal.as_deref().unwrap_or_default();
-        return print(&format!("train cannot read it: it {cause}"));
+        return print(&format!("train cannot read it: {cause}"));
     };
     let mut facts = table();
     facts.add_row(["samples", &size(&[reading.samples, reading.features])]);

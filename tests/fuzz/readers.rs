@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ssan::data::{Domain, Keys, Label, LabelColumn, Matrix, Task, read_domain, read_split};
+use ssan::inference::{Side, TrainedModel};
 use ssan::model::{Dimensions, Layers};
 use ssan::parameters;
 
@@ -27,7 +28,7 @@ pub struct Reader {
 }
 
 /// All readers.
-pub fn all() -> [Reader; 7] {
+pub fn all() -> [Reader; 8] {
     // A value, a label or a word of a byte becomes some 24, twice while it is converted or moved.
     let plain = 160;
     [
@@ -87,6 +88,14 @@ pub fn all() -> [Reader; 7] {
             corpora: &["corpus/parameters"],
             bytes_per_byte: plain,
             read: parameters_of_a_model,
+        },
+        Reader {
+            name: "models",
+            extension: "safetensors",
+            format: Format::Safetensors,
+            corpora: &["corpus/models", "corpus/parameters"],
+            bytes_per_byte: plain,
+            read: model,
         },
     ]
 }
@@ -192,5 +201,31 @@ fn parameters_of_a_model(path: &Path, variant: usize) -> Outcome {
         right
             .then_some(())
             .ok_or_else(|| "gives parameters of other shapes".to_string())
+    })
+}
+
+/// A trained model, put to rows of either domain. Numbers may be too large for probabilities.
+fn model(path: &Path, variant: usize) -> Outcome {
+    let model = TrainedModel::load(path)?;
+    let side = [Side::Source, Side::Target][variant % 2];
+    let cols = model.inputs(side);
+    let rows = Matrix {
+        rows: 2,
+        cols,
+        values: (0..2 * cols).map(|i| (i % 3) as f64).collect(),
+    };
+    let Ok(opinions) = model.opinions(side, &rows) else {
+        return Ok(Ok(()));
+    };
+    let classes = model.classes.len();
+    let right = opinions.len() == model.members.len()
+        && opinions.iter().all(|o| {
+            let known = o.nearest.iter().all(|&k| (0..classes as i32).contains(&k));
+            let finite = o.probabilities.iter().all(|p| (0.0..1.001).contains(p));
+            known && finite && o.nearest.len() == 2 && o.probabilities.len() == 2 * classes
+        });
+    Ok(match right {
+        true => Ok(()),
+        false => Err("labels other rows or classes".to_string()),
     })
 }
