@@ -8,7 +8,7 @@ use crate::device::cpu::{View, for_rows, product};
 use crate::error::{Error, Result};
 use crate::evaluation::largest;
 use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
-use crate::ops::Similarity;
+use crate::ops::{Similarity, dot};
 use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows, vote};
 
 /// Rows that are in work at a time: intermediate values take memory for these alone.
@@ -297,10 +297,6 @@ impl ClassPrototypes {
         };
         features.chunks_exact(cols).map(of_row).collect()
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 impl fmt::Display for Side {

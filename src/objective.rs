@@ -141,7 +141,7 @@ impl Objective {
         alignment: Alignment::Pairwise(Prototypes::Three),
     };
 
-    /// The robust recipe's: weights that suit any number of classes.
+    /// The robust recipe's: weights that do not depend on the number of classes.
     pub const ROBUST: Objective = Objective {
         alpha: 0.5,
         beta: 0.1,

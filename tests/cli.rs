@@ -1,19 +1,15 @@
 //! The command line as a user meets it: results, files, and one line for everything that is wrong.
 
+#[path = "common/command.rs"]
+mod command;
+
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
+use command::ssan;
 use serde_json::Value;
 use tempfile::TempDir;
-
-fn ssan(folder: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ssan"))
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("the binary runs")
-}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("UTF-8")

@@ -3,9 +3,13 @@
 //!
 //! Faults of the kernel cache are in `tests/nvrtc.rs` and `src/device/nvrtc.rs`.
 
-use std::path::Path;
-use std::process::{Command, Output};
+#[path = "common/command.rs"]
+mod command;
 
+use std::path::Path;
+use std::process::Command;
+
+use command::ssan;
 use ssan::data::{Labelling, Task, digits};
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
@@ -172,14 +176,6 @@ fn a_device_that_fails_ends_the_run_with_its_words() {
     // What was read before the failure has been told.
     assert!((1..=10).contains(&told[0]), "{told:?}");
     assert!(train_with(Fault::Steps(1000)).1.is_ok());
-}
-
-fn ssan(folder: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ssan"))
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("the binary runs")
 }
 
 /// Fails with exit code 1 and one line on standard error that has all of `words`.

@@ -1,19 +1,14 @@
 //! `ssan predict`, `evaluate` and `inspect` as a user meets them, after `ssan train`.
 
+#[path = "common/command.rs"]
+mod command;
+
 use std::fmt::Write;
 use std::path::Path;
-use std::process::{Command, Output};
 
+use command::ssan;
 use serde_json::Value;
 use tempfile::TempDir;
-
-fn ssan(folder: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ssan"))
-        .args(line.split_whitespace())
-        .current_dir(folder)
-        .output()
-        .expect("the binary runs")
-}
 
 /// Runs what must succeed; standard output.
 fn passes(folder: &Path, line: &str) -> String {

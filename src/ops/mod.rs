@@ -123,7 +123,7 @@ fn sum_over<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
 }
 
 /// Scalar product.
-fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     sum_over(a, b, |a, b| a * b)
 }
 
