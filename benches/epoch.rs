@@ -64,7 +64,7 @@ fn main() -> ssan::Result<()> {
     let outcome = train::<f32>(problem, options, initial, load, &mut |_| Ok(()))?;
     println!(
         "{}: {:.2} ms per epoch and partition",
-        chosen.device, outcome.partitions[0].ms_per_epoch
+        chosen.device, outcome.ms_per_epoch
     );
     Ok(())
 }

@@ -19,6 +19,14 @@ pub enum Error {
     /// Data that were read but cannot be trained on.
     #[error("{0}")]
     Data(String),
+    /// A signal that ended a run early; what there is of it is kept.
+    #[error("interrupted {done}")]
+    Interrupted {
+        /// Number of the signal.
+        signal: u8,
+        /// How far the run came, and how it goes on.
+        done: String,
+    },
     /// A device that was asked for and cannot be used.
     #[error("device: {0}")]
     Device(String),
@@ -39,10 +47,12 @@ impl Error {
         }
     }
 
-    /// 2 for wrong usage, as command-line parsers do; 1 for everything else.
+    /// 2 for wrong usage, as command-line parsers do; 128 and its number after a signal, as shells
+    /// do; 1 for everything else.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Usage(_) => 2,
+            Error::Interrupted { signal, .. } => 128 + signal,
             _ => 1,
         }
     }

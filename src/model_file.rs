@@ -175,6 +175,12 @@ pub fn name(p: usize) -> String {
     format!("model-{p}.safetensors")
 }
 
+/// The partition whose model is called so in a run's folder.
+pub(crate) fn partition(name: &str) -> Option<usize> {
+    let number = name.strip_prefix("model-")?.strip_suffix(".safetensors")?;
+    number.parse().ok()
+}
+
 /// Reads the model in a file, or those of all partitions in a run's folder.
 ///
 /// # Errors
@@ -186,14 +192,8 @@ pub fn load_all(path: &Path) -> Result<Vec<TrainedModel>> {
     }
     let entries = std::fs::read_dir(path)
         .map_err(|e| Error::file(path, format!("the folder cannot be read: {e}")))?;
-    let number = |name: &str| {
-        name.strip_prefix("model-")?
-            .strip_suffix(".safetensors")?
-            .parse()
-            .ok()
-    };
     let names = entries.flatten().map(|e| e.file_name());
-    let mut numbers: Vec<usize> = names.filter_map(|name| number(name.to_str()?)).collect();
+    let mut numbers: Vec<usize> = names.filter_map(|name| partition(name.to_str()?)).collect();
     numbers.sort_unstable();
     if numbers.is_empty() {
         let cause = format!(

@@ -109,6 +109,8 @@ pub struct Terms {
     pub pseudo_ce: Var,
     /// Selected unlabelled rows.
     pub selected: Var,
+    /// Those of them whose pseudo-label is right, among rows of known class.
+    pub selected_correct: Var,
     /// Source rows labelled right by the parameters that the epoch starts with.
     pub source_correct: Var,
     /// Labelled target rows labelled right.
@@ -233,6 +235,7 @@ impl Objective {
             alignment,
             pseudo_ce,
             selected: refined.selected,
+            selected_correct: count_correct(g, refined.assigned, inputs.truth),
             source_correct: count_correct(g, source_pseudo, inputs.source_labels),
             labelled_correct: count_correct(g, pseudo, inputs.labelled),
             unlabelled_correct: count_correct(g, pseudo, inputs.truth),

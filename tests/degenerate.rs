@@ -45,14 +45,14 @@ fn trains(what: &str, source: &str, target: &str, options: &str) {
         "--first-layer gram",
         "--optimizer Adam",
     ] {
-        let run = format!("--nepoch 4 --metrics m.jsonl --predictions p.csv {options} {more}");
+        let run = format!("--nepoch 4 --out run --force {options} {more}");
         let output = train(folder.path(), &run);
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{what}, {more}: {error}");
         let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(result["partitions"].as_array().unwrap().len(), 2, "{what}");
         // JSON has no number for what is not finite: it would be null.
-        let metrics = std::fs::read_to_string(folder.path().join("m.jsonl")).unwrap();
+        let metrics = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
         let lines = metrics
             .lines()
             .map(|l| serde_json::from_str::<Value>(l).unwrap());
@@ -68,7 +68,8 @@ fn trains(what: &str, source: &str, target: &str, options: &str) {
                 assert!(line[term].is_number(), "{what}, {more}: {line}");
             }
         }
-        let predictions = std::fs::read_to_string(folder.path().join("p.csv")).unwrap();
+        let predictions =
+            std::fs::read_to_string(folder.path().join("run/predictions.csv")).unwrap();
         for line in predictions.lines().skip(1) {
             let probability: f64 = line.split(',').nth(3).unwrap().parse().unwrap();
             assert!((0.0..=1.0 + 1e-6).contains(&probability), "{what}: {line}");
@@ -233,13 +234,14 @@ fn what_is_not_finite_stops_the_run() {
     let folder = folder(&source, &csv(&labels, 5, wave));
     let output = train(
         folder.path(),
-        "--nepoch 50 --lr 1e30 --labelled-per-class 2 --metrics m.jsonl --predictions p.csv",
+        "--nepoch 50 --lr 1e30 --labelled-per-class 2 --out run",
     );
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     for word in ["not finite at epoch", "partition", "--lr"] {
         assert!(text.contains(word), "{word:?} is not in {text}");
     }
-    assert!(!folder.path().join("m.jsonl").exists());
-    assert!(!folder.path().join("p.csv").exists());
+    for file in ["summary.json", "predictions.csv", "model-0.safetensors"] {
+        assert!(!folder.path().join("run").join(file).exists(), "{file}");
+    }
 }

@@ -62,10 +62,8 @@ fn trained() -> TempDir {
     write(folder.path(), "source.csv", &domain(3, class));
     write(folder.path(), "target.csv", &domain(4, class));
     let line = "train --source source --target target --data-dir . --nepoch 60 --partition 2 \
-                --members 2 --recipe robust --d_common 8 --checkpoint_path run --json \
-                --predictions trained.csv";
-    let summary = passes(folder.path(), line);
-    write(&folder.path().join("run"), "summary.json", &summary);
+                --members 2 --recipe robust --d_common 8 --out run";
+    passes(folder.path(), line);
     folder
 }
 
@@ -82,7 +80,7 @@ fn cells(text: &str) -> Vec<Vec<String>> {
 fn predictions_are_those_of_the_run() {
     let folder = trained();
     let at = folder.path();
-    let said = cells(&std::fs::read_to_string(at.join("trained.csv")).unwrap());
+    let said = cells(&std::fs::read_to_string(at.join("run/predictions.csv")).unwrap());
     for (partition, model) in [
         ("0", "run/model-0.safetensors"),
         ("1", "run/model-1.safetensors"),
@@ -213,7 +211,7 @@ fn what_does_not_fit_is_told() {
     // A vote of what does not belong together, or is not complete.
     std::fs::create_dir(at.join("mixed")).unwrap();
     let line = "train --source source --target target --data-dir . --nepoch 1 --partition 1 \
-                --d_common 8 --checkpoint_path other";
+                --d_common 8 --out other";
     write(
         at,
         "target.csv",

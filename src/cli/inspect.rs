@@ -16,6 +16,7 @@ use crate::model::Layers;
 use crate::model_file;
 use crate::ops::Similarity;
 use crate::parameters::{Tensor, tensors};
+use crate::run;
 
 /// Options of `ssan inspect`.
 #[derive(Args)]
@@ -245,19 +246,17 @@ impl RunView {
             true => model_file::load_all(path)?,
             false => Vec::new(),
         };
-        let state = match has("checkpoint.safetensors") || has("checkpoint.previous.safetensors") {
+        let state = match has(run::CONFIG) && !has(run::SUMMARY) {
             true => "unfinished",
-            false if !models.is_empty() => "finished",
-            false if has("config.toml") => "started",
+            false if has(run::SUMMARY) || !models.is_empty() => "finished",
             false => {
-                let cause =
-                    "is no run's folder: neither a model, a checkpoint nor config.toml is in it";
+                let cause = "is no run's folder: neither a model nor config.toml is in it";
                 return Err(Error::file(path, cause));
             }
         };
-        let summary = match has("summary.json") {
+        let summary = match has(run::SUMMARY) {
             true => {
-                let file = path.join("summary.json");
+                let file = path.join(run::SUMMARY);
                 let bytes = files::read(&file)?;
                 let json = serde_json::from_slice(&bytes);
                 Some(json.map_err(|e| Error::file(&file, format!("is no summary: {e}")))?)
@@ -276,7 +275,6 @@ impl RunView {
     fn tell(&self) -> Result<()> {
         print(match self.state {
             "unfinished" => "a run that has not ended: ssan train --resume goes on with it",
-            "started" => "a run that ended before its first checkpoint",
             _ => "a run that has ended",
         })?;
         if let Some(summary) = &self.summary {

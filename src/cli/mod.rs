@@ -1,5 +1,6 @@
 //! The `ssan` command: options in, tables and files out. Nothing here computes.
 
+mod config;
 mod evaluate;
 mod inspect;
 mod models;
@@ -8,9 +9,10 @@ mod output;
 mod predict;
 mod train;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::device;
 use crate::error::Result;
@@ -42,9 +44,11 @@ enum Command {
 }
 
 /// Runs the command line of this process. Exit code 0 for success, 2 for options that cannot
-/// work, 1 for anything else that failed.
+/// work, 128 and its number for a signal that ended a run early, 1 for anything else that failed.
 pub fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let matches = Cli::command().get_matches_from(&words);
+    match run(&words, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&format!("error: {error}"));
@@ -53,9 +57,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<()> {
+fn run(words: &[OsString], matches: &ArgMatches) -> Result<()> {
+    let cli = Cli::from_arg_matches(matches).unwrap_or_else(|e| e.exit());
     match cli.command {
-        Command::Train(args) => train::run(&args),
+        Command::Train(_) => {
+            let (_, train) = matches.subcommand().expect("train was given");
+            train::run(&config::expand(words, train)?)
+        }
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,17 +1,19 @@
 //! The options of `ssan train`: those of the released code under their own names, and ours.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use serde::Serialize;
 
-use crate::data::{Keys, LabelColumn, Normalisation};
+use crate::data::{self, Keys, LabelColumn, Labelling, Normalisation};
 use crate::device::Request;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::model::{Initialisation, Layers, Logits};
 use crate::objective::{Alignment, Objective, OverClasses, Refinement};
 use crate::ops::{Prototypes, Similarity};
 use crate::optim::Optimizer;
+use crate::run::{CheckpointEvery, Fingerprints};
 use crate::train::{FirstLayer, Options, PseudoLabels};
 
 /// The released code's default task.
@@ -274,45 +276,52 @@ pub(super) struct TrainArgs {
     #[arg(long, help_heading = "Device")]
     pub no_graph: bool,
 
-    /// Folder for the trained parameters, a .safetensors per partition
+    /// Folder for all that the run leaves: options, splits, metrics, models, predictions, summary
+    /// [default: runs/SOURCE-TARGET-TIME]
     #[arg(
-        long = "checkpoint_path",
-        visible_alias = "checkpoint-path",
+        long,
+        visible_aliases = ["checkpoint_path", "checkpoint-path"],
         value_name = "DIR",
         help_heading = "Output"
     )]
-    pub checkpoint_path: Option<PathBuf>,
+    pub out: Option<PathBuf>,
 
-    /// File for the labels of the unlabelled target rows, by each partition and by their vote: the
-    /// row (from 0), partition, class, probability, and whether the prototypes agree
-    #[arg(long, value_name = "FILE.csv", help_heading = "Output")]
-    pub predictions: Option<PathBuf>,
+    /// Replace the run that is in the folder of --out
+    #[arg(long, help_heading = "Output")]
+    pub force: bool,
 
-    /// File for losses and accuracies, a JSON line per epoch and partition
-    #[arg(long, value_name = "FILE.jsonl", help_heading = "Output")]
-    pub metrics: Option<PathBuf>,
+    /// Epochs between checkpoints, from which --resume goes on [default: about a minute's]
+    #[arg(
+        long,
+        visible_alias = "checkpoint_every",
+        value_name = "E",
+        help_heading = "Output"
+    )]
+    pub checkpoint_every: Option<usize>,
+
+    /// Go on with the run in this folder, as if it had not been interrupted; its options are
+    /// there, and only --device, --cuda, --no-graph, --checkpoint-every and --json may be given
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub resume: Option<PathBuf>,
+
+    /// Take the options that are not given from a run's config.toml, which repeats that run
+    #[arg(long, value_name = "FILE.toml", help_heading = "Output")]
+    pub config: Option<PathBuf>,
 
     /// Print the result as one JSON object on standard output, and all else on standard error
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    /// What the files that the options of --config or --resume name must hold.
+    #[arg(skip)]
+    pub expected: Fingerprints,
 }
 
 /// The two sets of options.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum RecipeName {
     Paper,
     Robust,
-}
-
-impl RecipeName {
-    /// As the option names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            RecipeName::Paper => "paper",
-            RecipeName::Robust => "robust",
-        }
-    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -393,6 +402,127 @@ pub(super) enum CombineName {
     None,
 }
 
+/// A value of an option and what it stands for.
+type Table<N, V, const SIZE: usize> = [(N, V); SIZE];
+
+const SCHEDULES: Table<ScheduleName, bool, 2> = [
+    (ScheduleName::Constant, false),
+    (ScheduleName::Cosine, true),
+];
+
+const PSEUDO_LABELS: Table<PseudoLabelsName, Option<PseudoLabels>, 2> = [
+    (PseudoLabelsName::None, None),
+    (PseudoLabelsName::Graph, Some(PseudoLabels::ROBUST)),
+];
+
+const NORMALISATIONS: Table<NormaliseName, Normalisation, 2> = [
+    (NormaliseName::L2, Normalisation::L2),
+    (NormaliseName::Centred, Normalisation::Centred),
+];
+
+const INITIALISATIONS: Table<InitName, Initialisation, 2> = [
+    (InitName::Small, Initialisation::Small),
+    (InitName::FanIn, Initialisation::FanIn),
+];
+
+const LOGITS: Table<LogitsName, Logits, 2> = [
+    (LogitsName::Leaky, Logits::LeakyRelu),
+    (LogitsName::Linear, Logits::Linear),
+];
+
+const OVER_CLASSES: Table<OverClassesName, OverClasses, 2> = [
+    (OverClassesName::Sum, OverClasses::Sum),
+    (OverClassesName::Mean, OverClasses::Mean),
+];
+
+const OPTIMIZERS: Table<OptimizerName, Optimizer, 3> = [
+    (OptimizerName::MSgd, Optimizer::MomentumSgd),
+    (OptimizerName::Sgd, Optimizer::Sgd),
+    (OptimizerName::Adam, Optimizer::Adam),
+];
+
+const LAYERS: Table<LayerName, Layers, 2> = [
+    (LayerName::Single, Layers::Single),
+    (LayerName::Double, Layers::Double),
+];
+
+const PROTOTYPES: Table<PrototypeName, Prototypes, 2> = [
+    (PrototypeName::Two, Prototypes::Two),
+    (PrototypeName::Three, Prototypes::Three),
+];
+
+const REFINEMENTS: Table<CombineName, Refinement, 5> = [
+    (CombineName::None, Refinement::None),
+    (
+        CombineName::Cosine,
+        Refinement::Agreement(Similarity::Cosine),
+    ),
+    (
+        CombineName::Euclidean,
+        Refinement::Agreement(Similarity::Euclidean),
+    ),
+    (
+        CombineName::CosineThreshold,
+        Refinement::Threshold(Similarity::Cosine),
+    ),
+    (
+        CombineName::EuclideanThreshold,
+        Refinement::Threshold(Similarity::Euclidean),
+    ),
+];
+
+/// What a given name stands for in `table`; the recipe's value where none is given.
+fn pick<N: PartialEq, V: Copy>(given: &Option<N>, table: &[(N, V)], recipe: V) -> V {
+    let found = table.iter().find(|(name, _)| given.as_ref() == Some(name));
+    found.map_or(recipe, |(_, value)| *value)
+}
+
+/// The name in `table` of `value`, as the command line spells it.
+fn name<N: ValueEnum, V: PartialEq>(table: &[(N, V)], value: &V) -> String {
+    let found = table.iter().find(|(_, v)| v == value);
+    let (name, _) = found.expect("every value has a name");
+    spelled(name)
+}
+
+/// A value of an option as the command line spells it.
+fn spelled<N: ValueEnum>(name: &N) -> String {
+    let value = name.to_possible_value();
+    let value = value.expect("no value of an option is hidden");
+    value.get_name().to_string()
+}
+
+/// The files that a run reads; `None` for what is bundled or not asked for.
+#[derive(Default)]
+pub(super) struct TaskFiles {
+    pub source: Option<PathBuf>,
+    pub target: Option<PathBuf>,
+    pub split: Option<PathBuf>,
+    pub init: Option<PathBuf>,
+}
+
+impl TaskFiles {
+    /// Each with the option that names it.
+    pub fn named(&self) -> [(&'static str, &Option<PathBuf>); 4] {
+        [
+            ("source", &self.source),
+            ("target", &self.target),
+            ("split", &self.split),
+            ("init", &self.init),
+        ]
+    }
+
+    /// What is in them now.
+    pub fn fingerprints(&self) -> Result<Fingerprints> {
+        let of = |path: &Option<PathBuf>| path.as_deref().map(files::fingerprint).transpose();
+        Ok(Fingerprints {
+            source: of(&self.source)?,
+            target: of(&self.target)?,
+            split: of(&self.split)?,
+            init: of(&self.init)?,
+        })
+    }
+}
+
 /// What is trained on.
 pub(super) enum TaskNames<'a> {
     /// The digits in the binary.
@@ -411,6 +541,40 @@ impl TrainArgs {
                 target.unwrap_or(RELEASE_TASK[1]),
             ]),
         }
+    }
+
+    /// The recipe's name.
+    pub fn recipe(&self) -> String {
+        spelled(&self.recipe)
+    }
+
+    /// The files of the task, found, under names that hold from any folder.
+    pub fn files(&self) -> Result<TaskFiles> {
+        let absolute = |path: PathBuf| {
+            let found = path.canonicalize();
+            found.map_err(|e| Error::file(path, format!("cannot be read: {e}")))
+        };
+        let [source, target] = match self.task() {
+            TaskNames::Bundled => [None, None],
+            TaskNames::Named([source, target]) => [
+                Some(absolute(data::find(source, &self.data_dir)?)?),
+                Some(absolute(data::find(target, &self.data_dir)?)?),
+            ],
+        };
+        Ok(TaskFiles {
+            source,
+            target,
+            split: self.split.clone().map(absolute).transpose()?,
+            init: self.init.clone().map(absolute).transpose()?,
+        })
+    }
+
+    /// When checkpoints are kept.
+    pub fn checkpoints(&self) -> Result<CheckpointEvery> {
+        Ok(match self.checkpoint_every {
+            None => CheckpointEvery::Time(Duration::from_secs(60)),
+            Some(epochs) => CheckpointEvery::Epochs(at_least_one("--checkpoint-every", epochs)?),
+        })
     }
 
     /// How the fields of the source file and of the target file are found.
@@ -475,57 +639,121 @@ impl TrainArgs {
         let common = self.d_common.unwrap_or(recipe.common);
         Ok(Options {
             objective: self.objective(recipe.objective)?,
-            optimizer: match self.optimizer {
-                Some(OptimizerName::MSgd) => Optimizer::MomentumSgd,
-                Some(OptimizerName::Sgd) => Optimizer::Sgd,
-                Some(OptimizerName::Adam) => Optimizer::Adam,
-                None => recipe.optimizer,
-            },
+            optimizer: pick(&self.optimizer, &OPTIMIZERS, recipe.optimizer),
             lr: within("--lr", lr, "a positive number", positive)?,
             warm_up: self.warm_up.unwrap_or(recipe.warm_up),
-            cosine: match self.lr_schedule {
-                Some(ScheduleName::Constant) => false,
-                Some(ScheduleName::Cosine) => true,
-                None => recipe.cosine,
-            },
+            cosine: pick(&self.lr_schedule, &SCHEDULES, recipe.cosine),
             weight_decay: within("--weight-decay", decay, "0 or more", |x| x >= 0.0)?,
             epochs: at_least_one("--nepoch", self.nepoch.unwrap_or(epochs))?,
-            layers: match self.layer {
-                Some(LayerName::Single) => Layers::Single,
-                Some(LayerName::Double) => Layers::Double,
-                None => recipe.layers,
-            },
+            layers: pick(&self.layer, &LAYERS, recipe.layers),
             common: at_least_one("--d_common", common)?,
             first_layer: self.first_layer,
-            initialisation: match self.init_scale {
-                Some(InitName::Small) => Initialisation::Small,
-                Some(InitName::FanIn) => Initialisation::FanIn,
-                None => recipe.initialisation,
-            },
-            logits: match self.logits {
-                Some(LogitsName::Leaky) => Logits::LeakyRelu,
-                Some(LogitsName::Linear) => Logits::Linear,
-                None => recipe.logits,
-            },
-            normalisation: match self.normalise {
-                Some(NormaliseName::L2) => Normalisation::L2,
-                Some(NormaliseName::Centred) => Normalisation::Centred,
-                None => recipe.normalisation,
-            },
-            pseudo_labels: match self.pseudo_labels {
-                Some(PseudoLabelsName::None) => None,
-                Some(PseudoLabelsName::Graph) => Some(PseudoLabels::ROBUST),
-                None => recipe.pseudo_labels,
-            },
+            initialisation: pick(&self.init_scale, &INITIALISATIONS, recipe.initialisation),
+            logits: pick(&self.logits, &LOGITS, recipe.logits),
+            normalisation: pick(&self.normalise, &NORMALISATIONS, recipe.normalisation),
+            pseudo_labels: pick(&self.pseudo_labels, &PSEUDO_LABELS, recipe.pseudo_labels),
             members: at_least_one("--members", members)?,
         })
     }
 
-    fn objective(&self, recipe: Objective) -> Result<Objective> {
-        let prototypes = match self.prototype {
-            Some(PrototypeName::Two) => Prototypes::Two,
-            Some(PrototypeName::Three) | None => Prototypes::Three,
+    /// Every option of the run that trains as `options` say, by its long name, in a form that
+    /// [`super::config::expand`] reads back. `files` are source, target, split and initial
+    /// parameters as found, `labelling` is how the labelled rows are chosen and `device` the one
+    /// that trains.
+    pub fn written(
+        &self,
+        options: &Options,
+        partitions: usize,
+        files: &TaskFiles,
+        labelling: &Labelling,
+        device: &str,
+    ) -> toml::Table {
+        let mut table = toml::Table::new();
+        let mut set = |name: &str, value: toml::Value| {
+            table.insert(name.to_string(), value);
         };
+        let text = |text: String| toml::Value::String(text);
+        let count = |n: usize| toml::Value::Integer(n as i64);
+        for (name, path) in files.named() {
+            if let Some(path) = path {
+                set(name, text(path.to_string_lossy().into_owned()));
+            }
+        }
+        let [source, target] = self.keys();
+        for (name, keys) in [
+            ("source-features-key", source.features),
+            ("source-labels-key", source.labels),
+            ("target-features-key", target.features),
+            ("target-labels-key", target.labels),
+        ] {
+            if !keys.is_empty() {
+                set(name, keys.into_iter().map(text).collect::<Vec<_>>().into());
+            }
+        }
+        set("label-column", text(self.fields.label_column.to_string()));
+        if let Labelling::PerClass(n) = labelling {
+            set("labelled-per-class", count(*n));
+        }
+        set("recipe", text(spelled(&self.recipe)));
+        set("nepoch", count(options.epochs));
+        set("partition", count(partitions));
+        set("members", count(options.members));
+        // TOML has integers with a sign alone.
+        let seed = i64::try_from(self.seed).map(toml::Value::Integer);
+        set("seed", seed.unwrap_or_else(|_| text(self.seed.to_string())));
+        set("optimizer", text(name(&OPTIMIZERS, &options.optimizer)));
+        set("lr", options.lr.into());
+        set("lr-schedule", text(name(&SCHEDULES, &options.cosine)));
+        set("warm-up", count(options.warm_up));
+        set("weight-decay", options.weight_decay.into());
+        set(
+            "normalise",
+            text(name(&NORMALISATIONS, &options.normalisation)),
+        );
+        set("first-layer", text(options.first_layer.to_string()));
+        set("layer", text(name(&LAYERS, &options.layers)));
+        set("d_common", count(options.common));
+        set(
+            "init-scale",
+            text(name(&INITIALISATIONS, &options.initialisation)),
+        );
+        set("logits", text(name(&LOGITS, &options.logits)));
+        let objective = &options.objective;
+        set("alpha", objective.alpha.into());
+        set("beta", objective.beta.into());
+        set("gamma", objective.gamma.into());
+        set("temperature", objective.temperature.into());
+        set(
+            "over-classes",
+            text(name(&OVER_CLASSES, &objective.over_classes)),
+        );
+        set(
+            "pseudo-labels",
+            text(name(&PSEUDO_LABELS, &options.pseudo_labels)),
+        );
+        set("alignment", text(spelled(&self.alignment)));
+        match &objective.alignment {
+            Alignment::Pairwise(prototypes) => {
+                set("prototype", text(name(&PROTOTYPES, prototypes)))
+            }
+            Alignment::Margin(margin) => set("margin", (*margin).into()),
+        }
+        set(
+            "combine_pred",
+            text(name(&REFINEMENTS, &objective.refinement)),
+        );
+        set("device", text(device.to_string()));
+        if self.no_graph {
+            set("no-graph", true.into());
+        }
+        if let Some(every) = self.checkpoint_every {
+            set("checkpoint-every", count(every));
+        }
+        table
+    }
+
+    fn objective(&self, recipe: Objective) -> Result<Objective> {
+        let prototypes = pick(&self.prototype, &PROTOTYPES, Prototypes::Three);
         let alignment = match (self.alignment, self.margin) {
             (AlignmentName::Pairwise, None) => Alignment::Pairwise(prototypes),
             (AlignmentName::Pairwise, Some(_)) => {
@@ -537,14 +765,6 @@ impl TrainArgs {
                 let margin = margin.unwrap_or(0.3);
                 Alignment::Margin(within("--margin", margin, "0 or more", |x| x >= 0.0)?)
             }
-        };
-        let refinement = match self.combine_pred {
-            Some(CombineName::None) => Refinement::None,
-            Some(CombineName::Cosine) => Refinement::Agreement(Similarity::Cosine),
-            Some(CombineName::Euclidean) => Refinement::Agreement(Similarity::Euclidean),
-            Some(CombineName::CosineThreshold) => Refinement::Threshold(Similarity::Cosine),
-            Some(CombineName::EuclideanThreshold) => Refinement::Threshold(Similarity::Euclidean),
-            None => recipe.refinement,
         };
         let number =
             |option: &str, given: Option<f64>, recipe: f64, range, holds: fn(f64) -> bool| {
@@ -575,12 +795,8 @@ impl TrainArgs {
                 "a positive number",
                 |x| x > 0.0,
             )?,
-            over_classes: match self.over_classes {
-                Some(OverClassesName::Sum) => OverClasses::Sum,
-                Some(OverClassesName::Mean) => OverClasses::Mean,
-                None => recipe.over_classes,
-            },
-            refinement,
+            over_classes: pick(&self.over_classes, &OVER_CLASSES, recipe.over_classes),
+            refinement: pick(&self.combine_pred, &REFINEMENTS, recipe.refinement),
             alignment,
         })
     }

@@ -1,43 +1,54 @@
 //! `ssan train`.
 
-use std::path::{Path, PathBuf};
-
 use comfy_table::CellAlignment;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::options::{RecipeName, TaskNames, TrainArgs};
+use super::config;
+use super::options::{TaskFiles, TrainArgs};
 use super::output::{Text, abridged, complain, counted, print, table};
 use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
 use crate::error::{Error, Result};
-use crate::files::AtomicFile;
+use crate::files;
 use crate::inference::TrainedModel;
 use crate::model::Parameters;
 use crate::model_file;
 use crate::parameters;
 use crate::predictions;
-use crate::train::{EpochMetrics, Options, PartitionResult, Problem, memory, train};
+use crate::run::embedding::embedding;
+use crate::run::{
+    self, CheckpointEvery, Config, PartitionSummary, Program, Recorder, RunDirectory, Summary,
+    checkpoint,
+};
+use crate::train::{EpochMetrics, Options, Outcome, Problem, Session, memory, train_watched};
 
-/// What `--json` prints; accuracies in percent, `None` where no ground truth is known.
+/// What `--json` prints.
 #[derive(Serialize)]
-struct Summary {
-    source: String,
-    target: String,
-    device: String,
-    recipe: RecipeName,
-    partitions: Vec<PartitionResult>,
-    mean_last: Option<f64>,
-    /// Standard deviation over partitions, divided by their number.
-    std_last: Option<f64>,
-    mean_best: Option<f64>,
+struct Report<'a> {
+    /// The run's folder.
+    run: String,
+    /// See [`Outcome::ms_per_epoch`].
+    ms_per_epoch: f64,
+    #[serde(flatten)]
+    summary: &'a Summary,
 }
 
 /// Trains as the options say.
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
+    let text = Text { json: args.json };
+    let resumed = args.resume.as_deref().map(RunDirectory::reopen);
+    let resumed = resumed.transpose()?;
+    let resumed = match resumed {
+        Some(directory) if directory.has_ended() => return tell_ended(directory, &text),
+        other => other,
+    };
+    if let Some(folder) = &args.out {
+        RunDirectory::check(folder, args.force)?;
+    }
     let options = args.options()?;
     let partitions = args.partitions()?;
-    let text = Text { json: args.json };
+    let checkpoints = args.checkpoints()?;
     let chosen = device::choose(args.request())?;
     if let Some(note) = &chosen.note {
         complain(&format!("note: {note}"));
@@ -46,106 +57,223 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         complain(&format!("note: {note}"));
     }
 
-    let task = read_task(args)?;
+    let files = args.files()?;
+    let fingerprints = files.fingerprints()?;
+    config::check_unchanged(
+        &args.expected,
+        &fingerprints,
+        files.named(),
+        args.resume.is_some(),
+    )?;
+    let task = read_task(args, &files)?;
     memory::check(&task, partitions, &options)?;
-    let splits = splits(args, &task, partitions)?;
+    let labelling = labelling(args, &files, &task)?;
+    let splits = task.splits(&labelling, partitions, args.seed)?;
     describe(&text, &task, &splits)?;
     let problem = Problem::new(&task, &splits, &options);
     let dimensions = problem.dimensions(&options);
-    let initial: Vec<Parameters> = match &args.init {
+    let initial: Vec<Parameters> = match &files.init {
         Some(file) => vec![parameters::load(file, &dimensions)?; problem.networks()],
         None => problem.initial_parameters(&options, args.seed),
     };
-    // What cannot be written is told before training.
-    let create = |path: &Option<PathBuf>| path.as_deref().map(AtomicFile::create).transpose();
-    let (mut metrics, predictions) = (create(&args.metrics)?, create(&args.predictions)?);
-    if let Some(folder) = &args.checkpoint_path {
-        std::fs::create_dir_all(folder).map_err(|e| {
-            Error::file(
-                folder,
-                format!("cannot be made: {e}; see --checkpoint_path"),
-            )
-        })?;
-    }
+    let mut session = Session::new(&problem, &options, &initial, |graph| {
+        chosen.device.load_with(graph, !args.no_graph)
+    })?;
 
     let device = chosen.device.to_string();
+    let is_new = resumed.is_none();
+    let directory = match resumed {
+        Some(directory) => directory,
+        None => {
+            let config = Config {
+                program: Program {
+                    version: env!("CARGO_PKG_VERSION").to_string(),
+                    device: device.clone(),
+                },
+                data: fingerprints,
+                options: args.written(&options, partitions, &files, &labelling, &device),
+            };
+            begin(args, &task, &config, &splits)?
+        }
+    };
     text.line(format_args!(
-        "{} epochs of {}, {}, on {device}",
+        "{} epochs of {}, recipe {}, {} each, on {device}, in {}",
         options.epochs,
         counted(partitions, "partition"),
-        format_args!(
-            "recipe {}, {} each",
-            args.recipe.name(),
-            counted(options.members, "network")
-        ),
+        args.recipe(),
+        counted(options.members, "network"),
+        directory.path().display()
     ))?;
     let mut progress = Progress::new(&options, partitions);
-    let outcome = train::<f32>(
-        &problem,
-        &options,
-        &initial,
-        |graph| chosen.device.load_with(graph, !args.no_graph),
-        &mut |epoch| {
-            if let Some(file) = &mut metrics {
-                let mut line = serde_json::to_string(epoch).expect("numbers and names");
-                line.push('\n');
-                file.write(line.as_bytes())?;
-            }
-            progress.show(epoch);
-            Ok(())
-        },
-    );
+    let mut show = |epoch: &EpochMetrics| progress.show(epoch);
+    let outcome = record(&directory, &options, &mut session, checkpoints, &mut show);
     progress.bar.finish_and_clear();
-    let outcome = outcome?;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(stopped) => return Err(stopped.told(directory, is_new)),
+    };
 
-    if let Some(file) = metrics {
-        file.commit()?;
+    let recipe = args.recipe();
+    let summary = Summary::new(&task, &problem, &outcome, device, recipe);
+    let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
+    let labels = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
+    let table = predictions::to_csv(&labels, &task.classes);
+    directory.write(run::PREDICTIONS, &table)?;
+    for (p, model) in models.iter().enumerate() {
+        model.save(&directory.file(&model_file::name(p)))?;
     }
-    if let Some(mut file) = predictions {
-        let found = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
-        file.write(&predictions::to_csv(&found, &task.classes))?;
-        file.commit()?;
-    }
-    if let Some(folder) = &args.checkpoint_path {
-        let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
-        for (p, model) in models.iter().enumerate() {
-            model.save(&folder.join(model_file::name(p)))?;
-        }
-    }
-    let summary = Summary::new(&task, device, args.recipe, outcome.partitions);
-    summary.tell(&text, args.checkpoint_path.as_deref())?;
+    let picture = embedding(&task, &splits[0], &models[0], &initial[0])?;
+    directory.write(run::EMBEDDING, &picture)?;
+    directory.write(run::SUMMARY, summary.to_json().as_bytes())?;
+    let folder = directory.path().display().to_string();
+    directory.finish()?;
+
+    tell(&summary, outcome.ms_per_epoch, &text, &folder)?;
     if args.json {
-        print(&serde_json::to_string(&summary).expect("numbers and names"))?;
+        let report = Report {
+            run: folder,
+            ms_per_epoch: outcome.ms_per_epoch,
+            summary: &summary,
+        };
+        print(&serde_json::to_string(&report).expect("numbers and names"))?;
     }
     Ok(())
 }
 
-fn read_task(args: &TrainArgs) -> Result<Task> {
-    let [source, target] = match args.task() {
-        TaskNames::Bundled => data::digits()?.into(),
-        TaskNames::Named(names) => {
-            // Both are looked up before the first is read, which may take a while.
-            let paths = [
-                data::find(names[0], &args.data_dir)?,
-                data::find(names[1], &args.data_dir)?,
-            ];
+/// The folder of a new run, with all that is known before training.
+fn begin(args: &TrainArgs, task: &Task, config: &Config, splits: &[Split]) -> Result<RunDirectory> {
+    let path = match &args.out {
+        Some(path) => path.clone(),
+        None => RunDirectory::free(&task.source.name, &task.target.name),
+    };
+    let directory = RunDirectory::create(&path, args.force)?;
+    let written = directory
+        .write(run::SPLITS, run::splits_to_json(splits).as_bytes())
+        .and_then(|()| directory.write(run::CONFIG, config.to_toml().as_bytes()));
+    match written {
+        Ok(()) => Ok(directory),
+        Err(error) => {
+            directory.discard()?;
+            Err(error)
+        }
+    }
+}
+
+/// Why a run did not come to its end.
+struct Stopped {
+    error: Error,
+    /// Epochs of its checkpoint.
+    checkpoint: Option<usize>,
+    /// Whether it left metrics.
+    has_metrics: bool,
+}
+
+impl Stopped {
+    /// The error for the user, who learns what is kept. Of a new run that left nothing, nothing
+    /// stays.
+    fn told(self, directory: RunDirectory, is_new: bool) -> Error {
+        let folder = directory.path().display().to_string();
+        let on = match self.checkpoint {
+            Some(epochs) => format!("ssan train --resume {folder} goes on from epoch {epochs}"),
+            None => format!("ssan train --resume {folder} begins it again"),
+        };
+        match self.error {
+            Error::Interrupted { signal, .. } => Error::Interrupted {
+                signal,
+                done: format!("by signal {signal}: {on}"),
+            },
+            error if is_new && self.checkpoint.is_none() && !self.has_metrics => {
+                directory.discard().err().unwrap_or(error)
+            }
+            error => {
+                let kept = match self.checkpoint {
+                    Some(_) => "its options, metrics and last checkpoint",
+                    None => "its options and metrics",
+                };
+                complain(&format!("note: {folder} keeps {kept}; {on}"));
+                error
+            }
+        }
+    }
+}
+
+/// Trains, from the checkpoint in `directory` if there is one, and records there what happens.
+fn record(
+    directory: &RunDirectory,
+    options: &Options,
+    session: &mut Session<f32>,
+    checkpoints: CheckpointEvery,
+    show: &mut dyn FnMut(&EpochMetrics),
+) -> std::result::Result<Outcome, Stopped> {
+    let before = |error| Stopped {
+        error,
+        checkpoint: None,
+        has_metrics: false,
+    };
+    let networks = session.problem().networks();
+    let (mut recorder, found) =
+        Recorder::new(directory, networks, checkpoints, show).map_err(before)?;
+    let mut told = Vec::new();
+    if let Some(start) = found {
+        let restored = session.restore(&start.snapshot).map_err(before)?;
+        let wrong = |cause| before(Error::file(directory.file(checkpoint::LAST), cause));
+        restored.map_err(wrong)?;
+        told = start.told;
+    }
+    let outcome = train_watched(session, options, told, &mut recorder);
+    let outcome = recorder.flush().and(outcome);
+    let error = match outcome {
+        Ok(Some(outcome)) => return Ok(outcome),
+        Ok(None) => Error::Interrupted {
+            signal: recorder.signal().expect("only a signal stops a run"),
+            done: String::new(),
+        },
+        Err(error) => error,
+    };
+    Err(Stopped {
+        error,
+        checkpoint: recorder.checkpoint(),
+        has_metrics: recorder.has_metrics(),
+    })
+}
+
+/// Nothing is left to do in a run that has ended.
+fn tell_ended(directory: RunDirectory, text: &Text) -> Result<()> {
+    let folder = directory.path().display().to_string();
+    let summary = directory.file(run::SUMMARY);
+    directory.finish()?;
+    text.line(format_args!(
+        "the run in {folder} has ended: nothing is left to do"
+    ))?;
+    if text.json {
+        let bytes = files::read(&summary)?;
+        let value: serde_json::Value = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::file(&summary, format!("is damaged: {e}")))?;
+        print(&value.to_string())?;
+    }
+    Ok(())
+}
+
+fn read_task(args: &TrainArgs, files: &TaskFiles) -> Result<Task> {
+    let [source, target] = match (&files.source, &files.target) {
+        (Some(source), Some(target)) => {
             let keys = args.keys();
             [
-                data::read_domain(&paths[0], &keys[0])?,
-                data::read_domain(&paths[1], &keys[1])?,
+                data::read_domain(source, &keys[0])?,
+                data::read_domain(target, &keys[1])?,
             ]
         }
+        _ => data::digits()?.into(),
     };
     Task::new(source, target)
 }
 
-fn splits(args: &TrainArgs, task: &Task, partitions: usize) -> Result<Vec<Split>> {
-    let how = match (&args.split, args.labelled_per_class) {
+fn labelling(args: &TrainArgs, files: &TaskFiles, task: &Task) -> Result<Labelling> {
+    Ok(match (&files.split, args.labelled_per_class) {
         (Some(file), _) => Labelling::Fixed(data::read_split(file, task)?),
         (None, Some(n)) => Labelling::PerClass(n),
         (None, None) => task.default_labelling(3),
-    };
-    task.splits(&how, partitions, args.seed)
+    })
 }
 
 /// Tells what is trained on.
@@ -226,80 +354,48 @@ impl Progress {
     }
 }
 
-impl Summary {
-    fn new(
-        task: &Task,
-        device: String,
-        recipe: RecipeName,
-        partitions: Vec<PartitionResult>,
-    ) -> Summary {
-        let values = |of: fn(&PartitionResult) -> Option<f64>| -> Option<Vec<f64>> {
-            partitions.iter().map(of).collect()
-        };
-        let last = values(|p| p.accuracy_last);
-        let best = values(|p| p.accuracy_best);
-        let mean = |values: &Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-        let std = |values: &Vec<f64>| {
-            let mean = mean(values);
-            let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
-            (squares / values.len() as f64).sqrt()
-        };
-        Summary {
-            source: task.source.name.clone(),
-            target: task.target.name.clone(),
-            device,
-            recipe,
-            mean_last: last.as_ref().map(mean),
-            std_last: last.as_ref().map(std),
-            mean_best: best.as_ref().map(mean),
-            partitions,
-        }
-    }
-
-    fn tell(&self, text: &Text, checkpoint: Option<&Path>) -> Result<()> {
-        let percent = |x: Option<f64>| x.map_or("–".to_string(), |x| format!("{x:.2}"));
-        let mut table = table();
-        table.set_header([
-            "partition",
-            "last epoch %",
-            "best epoch % (oracle)",
-            "source %",
-            "labelled target %",
-            "ms/epoch",
+/// Tells what a run came to.
+fn tell(summary: &Summary, ms_per_epoch: f64, text: &Text, folder: &str) -> Result<()> {
+    let percent = |x: Option<f64>| x.map_or("–".to_string(), |x| format!("{x:.2}"));
+    let mut table = table();
+    table.set_header([
+        "partition",
+        "last epoch %",
+        "best epoch % (oracle)",
+        "source %",
+        "labelled target %",
+    ]);
+    for PartitionSummary { result, .. } in &summary.partitions {
+        table.add_row([
+            result.partition.to_string(),
+            percent(result.accuracy_last),
+            percent(result.accuracy_best),
+            percent(result.source_accuracy),
+            percent(result.labelled_accuracy),
         ]);
-        for p in &self.partitions {
-            table.add_row([
-                p.partition.to_string(),
-                percent(p.accuracy_last),
-                percent(p.accuracy_best),
-                percent(p.source_accuracy),
-                percent(p.labelled_accuracy),
-                format!("{:.2}", p.ms_per_epoch),
-            ]);
+    }
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    text.line(table.trim_fmt())?;
+    match (summary.mean_last, summary.std_last) {
+        (Some(mean), Some(std)) => {
+            let partitions = counted(summary.partitions.len(), "partition");
+            text.line(format_args!(
+                "accuracy on the unlabelled target, last epoch: {mean:.2} ± {std:.2} % \
+                 (mean ± standard deviation of {partitions})"
+            ))?;
+            text.line(format_args!(
+                "best epoch: {} %, an oracle: it is chosen by the test labels, which nobody has",
+                percent(summary.mean_best)
+            ))?;
         }
-        for column in table.column_iter_mut() {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        text.line(table.trim_fmt())?;
-        match (self.mean_last, self.std_last) {
-            (Some(mean), Some(std)) => {
-                let partitions = counted(self.partitions.len(), "partition");
-                text.line(format_args!(
-                    "accuracy on the unlabelled target, last epoch: {mean:.2} ± {std:.2} % \
-                     (mean ± standard deviation of {partitions})"
-                ))?;
-                text.line(format_args!(
-                    "best epoch: {} %, an oracle: it is chosen by the test labels, which nobody has",
-                    percent(self.mean_best)
-                ))?;
-            }
-            _ => text.line(
-                "accuracy on the unlabelled target: unknown, its rows have no ground truth",
-            )?,
-        }
-        match checkpoint {
-            Some(folder) => text.line(format_args!("parameters: {}", folder.display())),
-            None => text.line("parameters were not kept; --checkpoint_path DIR keeps them"),
+        _ => {
+            text.line("accuracy on the unlabelled target: unknown, its rows have no ground truth")?
         }
     }
+    text.line(format_args!("{ms_per_epoch:.2} ms per epoch and partition"))?;
+    text.line(format_args!(
+        "labels, models and all else: {folder}; ssan predict {folder} labels new samples"
+    ))
 }

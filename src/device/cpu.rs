@@ -213,6 +213,11 @@ impl<T: Real> Device<T> for Cpu<T> {
         Ok(self.labels(labels).clone())
     }
 
+    fn write(&mut self, var: Var, values: &[T]) -> Result<()> {
+        self.value_mut(var).copy_from_slice(values);
+        Ok(())
+    }
+
     fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
         self.labels_mut(labels).copy_from_slice(values);
         Ok(())

@@ -284,6 +284,10 @@ impl<T: Real> Device<T> for Cuda<T> {
         self.read_range(2, self.layout.range(Buffer::Labels(labels)))
     }
 
+    fn write(&mut self, var: Var, values: &[T]) -> Result<()> {
+        self.write_range(0, self.layout.range(Buffer::Value(var)), values)
+    }
+
     fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
         self.write_range(2, self.layout.range(Buffer::Labels(labels)), values)
     }

@@ -62,6 +62,12 @@ pub trait Device<T: Real> {
     /// The device fails.
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>>;
 
+    /// Replaces values of `var`, of all partitions, between replays.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn write(&mut self, var: Var, values: &[T]) -> Result<()>;
+
     /// Replaces labels, of all partitions, between replays.
     ///
     /// # Errors

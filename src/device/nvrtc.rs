@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::kernels::{COMMON, Source};
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use crate::files::{self, write_atomically};
 
 /// How to get what is missing.
 const GET_NVRTC: &str = "install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc` and add its \
@@ -386,7 +386,7 @@ pub fn key(source: &Source, real: &str, architecture: &str) -> Result<String> {
     add(COMMON);
     add(&program_text(source));
     let hash = hash.finalize();
-    let hex: String = hash.iter().take(16).map(|b| format!("{b:02x}")).collect();
+    let hex = files::hexadecimal(&hash[..16]);
     Ok(format!("{}-{hex}", source.name))
 }
 

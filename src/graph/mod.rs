@@ -135,6 +135,8 @@ pub struct Graph<T: Real> {
     pub(crate) backward: Vec<BackwardCall>,
     pub(crate) update: Vec<Box<dyn Op<T>>>,
     pub(crate) parameters: Vec<Var>,
+    /// Buffers that carry something from one step to the next.
+    remembered: Vec<Var>,
     pub(crate) root: Option<Var>,
 }
 
@@ -150,6 +152,7 @@ impl<T: Real> Graph<T> {
             backward: Vec::new(),
             update: Vec::new(),
             parameters: Vec::new(),
+            remembered: Vec::new(),
             root: None,
         }
     }
@@ -178,7 +181,7 @@ impl<T: Real> Graph<T> {
         Var { id, shape }
     }
 
-    /// State shared by all partitions, `[1, rows, cols]`, starting at 0.
+    /// Values shared by all partitions, `[1, rows, cols]`, starting at 0.
     pub fn shared(&mut self, name: &str, rows: usize, cols: usize) -> Var {
         self.constant(name, rows, cols, Vec::new())
     }
@@ -193,8 +196,9 @@ impl<T: Real> Graph<T> {
         self.var(name, shape, false, values)
     }
 
-    /// A buffer without gradient, one block per partition, starting at 0: state of an optimiser,
-    /// something saved for the backward pass, a result off the tape.
+    /// A buffer without gradient, one block per partition, starting at 0: state of an optimiser
+    /// (then also [`Graph::remember`] it), something saved for the backward pass, a result off the
+    /// tape.
     pub fn buffer(&mut self, name: &str, rows: usize, cols: usize) -> Var {
         self.given_buffer(name, rows, cols, Vec::new())
     }
@@ -203,6 +207,20 @@ impl<T: Real> Graph<T> {
     pub fn given_buffer(&mut self, name: &str, rows: usize, cols: usize, values: Vec<T>) -> Var {
         let shape = self.shape(rows, cols);
         self.var(name, shape, false, values)
+    }
+
+    /// Notes that a step reads what an earlier one left in `var`, which is no parameter: it is part
+    /// of [`Graph::state`].
+    pub fn remember(&mut self, var: Var) -> Var {
+        self.remembered.push(var);
+        var
+    }
+
+    /// All that one step hands to the next, given the same labels: with it, a step goes on from
+    /// where another process stopped. Known when the update is recorded.
+    pub fn state(&self) -> Vec<Var> {
+        let both = self.parameters.iter().chain(&self.remembered);
+        both.copied().collect()
     }
 
     /// A trainable parameter, `[P, rows, cols]`, and the values it starts from.

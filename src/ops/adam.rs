@@ -35,7 +35,10 @@ impl Adam {
         let trained = g.trained();
         // All means, then all squares: each kind lies as the parameters do, for one launch.
         let mut buffers = |name: &str| -> Vec<Var> {
-            let like = |w: &Var| g.buffer(name, w.shape.rows, w.shape.cols);
+            let like = |w: &Var| {
+                let moment = g.buffer(name, w.shape.rows, w.shape.cols);
+                g.remember(moment)
+            };
             trained.iter().map(like).collect()
         };
         let (means, squares) = (buffers("adam.mean"), buffers("adam.square"));

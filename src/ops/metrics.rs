@@ -24,6 +24,7 @@ pub fn record_metrics<T: Real>(
     capacity: usize,
 ) -> Var {
     let ring = g.buffer("metrics", capacity, scalars.len());
+    g.remember(ring);
     let scalars = scalars.to_vec();
     g.push(RecordMetrics {
         epoch,

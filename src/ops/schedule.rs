@@ -71,8 +71,10 @@ struct Advance {
 
 /// Records the scalars of the epoch, of `epochs` in all. [`advance`] moves on to the next.
 pub fn schedule<T: Real>(g: &mut Graph<T>, epochs: usize, rate: LearningRate) -> Schedule {
+    let epoch = g.shared("epoch", 1, 1);
+    g.remember(epoch);
     let schedule = Schedule {
-        epoch: g.shared("epoch", 1, 1),
+        epoch,
         lambda: g.shared("lambda", 1, 1),
         threshold: g.shared("threshold", 1, 1),
         rate: g.shared("rate", 1, 1),

@@ -33,7 +33,10 @@ impl Sgd {
     pub fn record<T: Real>(self, g: &mut Graph<T>, rate: Var) {
         let parameters = g.trained().into_iter();
         let parameters = parameters
-            .map(|w| [w, g.buffer("sgd.momentum", w.shape.rows, w.shape.cols)])
+            .map(|w| {
+                let momentum = g.buffer("sgd.momentum", w.shape.rows, w.shape.cols);
+                [w, g.remember(momentum)]
+            })
             .collect();
         let constants = self;
         g.push_update(SgdUpdate {

@@ -6,6 +6,7 @@
 //! partition for `X·W₀ᵀ` at the start and the weight at the end (`2·n·d·h` each). In the long run
 //! it is the cheaper one where `n < 2d`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use super::{Options, Problem};
@@ -34,6 +35,16 @@ impl FromStr for FirstLayer {
             "direct" => Ok(FirstLayer::Direct),
             _ => Err("auto, gram or direct is known".to_string()),
         }
+    }
+}
+
+impl fmt::Display for FirstLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FirstLayer::Auto => "auto",
+            FirstLayer::Gram => "gram",
+            FirstLayer::Direct => "direct",
+        })
     }
 }
 

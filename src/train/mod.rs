@@ -11,10 +11,11 @@ mod neighbours;
 mod problem;
 mod pseudo_labels;
 mod session;
+mod snapshot;
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use first_layer::FirstLayer;
 pub use neighbours::Neighbours;
@@ -22,11 +23,12 @@ pub use problem::{PartitionLabels, Problem, target_rows};
 pub use pseudo_labels::PseudoLabels;
 pub(crate) use session::softmax_rows;
 pub use session::{Session, recorded_step};
+use snapshot::Observer;
+pub use snapshot::{Pause, Snapshot, Watch};
 
 use crate::data::Normalisation;
 use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::evaluation::evaluate;
 use crate::graph::Graph;
 use crate::median::median;
 use crate::model::{Dimensions, Initialisation, Layers, Logits, Parameters};
@@ -131,7 +133,7 @@ impl Options {
 
 /// Loss terms of one epoch, and accuracies in percent of the parameters that it ends with. An
 /// accuracy is `None` where no label is known.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
     /// Number of the partition, from 0.
     pub partition: usize,
@@ -155,6 +157,9 @@ pub struct EpochMetrics {
     pub pseudo_ce: f64,
     /// Unlabelled rows whose pseudo-label was selected.
     pub selected: usize,
+    /// Those of them whose pseudo-label is right; `None` unless the class of every unlabelled row
+    /// is known.
+    pub selected_correct: Option<usize>,
     /// Accuracy on the source rows.
     pub source_acc: Option<f64>,
     /// Accuracy on the labelled target rows.
@@ -164,8 +169,8 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// The first loss term that is not a finite number.
-    fn diverged(&self) -> Option<&'static str> {
+    /// Refuses a loss term that is not a finite number.
+    fn check(&self) -> Result<()> {
         let terms = [
             ("source cross-entropy", self.source_ce),
             ("labelled cross-entropy", self.hard),
@@ -175,8 +180,14 @@ impl EpochMetrics {
             ("pseudo-label cross-entropy", self.pseudo_ce),
             ("total", self.total),
         ];
-        let broken = terms.into_iter().find(|(_, value)| !value.is_finite());
-        broken.map(|(name, _)| name)
+        match terms.into_iter().find(|(_, value)| !value.is_finite()) {
+            None => Ok(()),
+            Some((term, _)) => Err(Error::Data(format!(
+                "training diverged: the {term} loss is not finite at epoch {} of partition {}; \
+                 try a smaller --lr",
+                self.epoch, self.partition
+            ))),
+        }
     }
 }
 
@@ -197,9 +208,6 @@ pub struct PartitionResult {
     pub source_accuracy: Option<f64>,
     /// Accuracy on the labelled target rows after the last epoch, mean over the networks.
     pub labelled_accuracy: Option<f64>,
-    /// Wall time of a step divided by the partitions in it, in milliseconds, median over
-    /// readings of the metrics.
-    pub ms_per_epoch: f64,
 }
 
 /// What one partition says of every target row of its problem.
@@ -232,6 +240,9 @@ pub struct Outcome {
     pub parameters: Vec<Parameters>,
     /// Their prototypes; `None` without a second opinion.
     pub prototypes: Option<Vec<ClassPrototypes>>,
+    /// Wall time of a step divided by the partitions in it, in milliseconds, median over
+    /// readings of the metrics.
+    pub ms_per_epoch: f64,
 }
 
 /// The vote of the networks of one partition: the mean of their probabilities, `n × K`.
@@ -247,13 +258,12 @@ pub fn vote(opinions: &[Opinions]) -> Vec<f64> {
 /// Time between two readings of the metrics, about.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// Trains all partitions of `problem` for `options.epochs` epochs, partition `p` from `initial[p]`,
-/// on the device that `load` puts the recorded step on.
-/// `observe` gets each epoch's metrics as they are complete, epoch by epoch and within an epoch
-/// partition by partition; its error ends the run.
+/// Trains all partitions of `problem` for `options.epochs` epochs, network `i` from `initial[i]`,
+/// on the device that `load` puts the recorded step on. `observe` gets each epoch's metrics as
+/// [`Watch::epoch`] does.
 ///
 /// # Errors
-/// The device fails, a loss is no longer finite, or what `observe` returns.
+/// As [`train_watched`].
 pub fn train<T: Real>(
     problem: &Problem,
     options: &Options,
@@ -262,47 +272,63 @@ pub fn train<T: Real>(
     observe: &mut dyn FnMut(&EpochMetrics) -> Result<()>,
 ) -> Result<Outcome> {
     let mut session = Session::new(problem, options, initial, load)?;
-    let mut best = vec![None; problem.partitions.len()];
-    let mut last = Vec::new();
-    let mut take = |complete: Vec<EpochMetrics>| -> Result<()> {
+    let outcome = train_watched(&mut session, options, Vec::new(), &mut Observer(observe))?;
+    Ok(outcome.expect("an observer does not stop a run"))
+}
+
+/// Trains `session`, new or restored, until `options.epochs` epochs are trained or `watch` stops
+/// it, which `None` tells. `told` are the metrics that were told before the session's state was
+/// taken.
+///
+/// # Errors
+/// The device fails, a loss is no longer finite, or what `watch` returns.
+pub fn train_watched<T: Real>(
+    session: &mut Session<T>,
+    options: &Options,
+    told: Vec<EpochMetrics>,
+    watch: &mut dyn Watch<T>,
+) -> Result<Option<Outcome>> {
+    let problem = session.problem();
+    let mut seen = Seen::new(problem);
+    told.iter().for_each(|metrics| seen.take(metrics));
+    let mut take = |complete: Vec<EpochMetrics>, watch: &mut dyn Watch<T>| -> Result<()> {
         for metrics in &complete {
-            if let Some(term) = metrics.diverged() {
-                return Err(Error::Data(format!(
-                    "training diverged: the {term} loss is not finite at epoch {} of partition {}; \
-                     try a smaller --lr",
-                    metrics.epoch, metrics.partition
-                )));
-            }
-            let best: &mut Option<f64> = &mut best[metrics.partition];
-            if best.is_none_or(|b| metrics.unlabelled_acc.is_some_and(|a| a > b)) {
-                *best = metrics.unlabelled_acc;
-            }
-            observe(metrics)?;
-        }
-        let keep = complete.len().min(problem.networks());
-        if keep > 0 {
-            last = complete[complete.len() - keep..].to_vec();
+            metrics.check()?;
+            seen.take(metrics);
+            watch.epoch(metrics)?;
         }
         Ok(())
     };
     let mut times = Vec::new();
     let mut reading = 1;
-    let mut done = 0;
+    let start = session.steps();
+    let mut done = start;
     while done < options.epochs {
-        if let Some(how) = options
-            .pseudo_labels
-            .filter(|how| how.due(done, options.epochs))
-        {
+        let due = |epoch| {
+            let how = options.pseudo_labels;
+            how.filter(|how| how.due(epoch, options.epochs))
+        };
+        // What a session starts from has the labels of its epoch.
+        if let Some(how) = due(done).filter(|_| done > start || start == 0) {
             session.label(&how)?;
         }
-        let mut epochs = reading.min(options.epochs - done).min(session::RING);
-        if let Some(how) = options.pseudo_labels {
-            let next = (done + 1..done + epochs).find(|&e| how.due(e, options.epochs));
-            epochs = next.unwrap_or(done + epochs) - done;
+        if done > start {
+            let pause = watch.pause(done);
+            if pause != Pause::None {
+                session.pending().try_for_each(EpochMetrics::check)?;
+                watch.keep(session.snapshot()?)?;
+            }
+            if pause == Pause::Stop {
+                return Ok(None);
+            }
         }
-        let start = Instant::now();
+        let most = reading.min(options.epochs - done).min(session::RING);
+        let most = most.min(watch.asks_at(done).saturating_sub(done).max(1));
+        let next = (done + 1..done + most).find(|&epoch| due(epoch).is_some());
+        let epochs = next.unwrap_or(done + most) - done;
+        let began = Instant::now();
         let complete = session.run(epochs)?;
-        let elapsed = start.elapsed();
+        let elapsed = began.elapsed();
         done += epochs;
         times.push(elapsed.as_secs_f64() * 1e3 / epochs as f64);
         if elapsed < READ_EVERY / 2 {
@@ -310,36 +336,73 @@ pub fn train<T: Real>(
         } else if elapsed > READ_EVERY {
             reading = epochs.div_ceil(2);
         }
-        take(complete)?;
+        take(complete, watch)?;
     }
-    take(session.finish()?)?;
+    take(session.finish()?, watch)?;
     let ms_per_epoch = median(&mut times) / problem.partitions.len() as f64;
     let opinions = session.opinions()?;
-    let networks = last.chunks_exact(problem.members);
-    let networks = networks.zip(opinions.chunks_exact(problem.members));
-    let partitions = networks.map(|(members, opinions)| {
-        let partition = members[0].partition;
-        let truth = problem.partitions[partition].truth.iter();
-        let truth: Vec<Option<usize>> = truth.map(|&k| usize::try_from(k).ok()).collect();
-        let evaluation = evaluate(&truth, &vote(opinions), problem.classes);
-        let mean = |of: fn(&EpochMetrics) -> Option<f64>| {
-            let sum: Option<f64> = members.iter().map(of).sum();
-            sum.map(|sum| sum / problem.members as f64)
-        };
-        PartitionResult {
-            partition,
-            epochs: options.epochs,
-            accuracy_last: evaluation.map(|e| e.accuracy),
-            accuracy_best: best[partition],
-            source_accuracy: mean(|m| m.source_acc),
-            labelled_accuracy: mean(|m| m.labelled_acc),
-            ms_per_epoch,
-        }
-    });
-    Ok(Outcome {
-        partitions: partitions.collect(),
+    Ok(Some(Outcome {
+        partitions: seen.results(problem, options, &opinions),
         opinions,
         parameters: session.parameters()?,
         prototypes: session.prototypes()?,
-    })
+        ms_per_epoch,
+    }))
+}
+
+/// What the metrics of a run come to.
+struct Seen {
+    /// The largest accuracy of each partition.
+    best: Vec<Option<f64>>,
+    /// The latest metrics of each network.
+    last: Vec<Option<EpochMetrics>>,
+    members: usize,
+}
+
+impl Seen {
+    fn new(problem: &Problem) -> Seen {
+        Seen {
+            best: vec![None; problem.partitions.len()],
+            last: vec![None; problem.networks()],
+            members: problem.members,
+        }
+    }
+
+    fn take(&mut self, metrics: &EpochMetrics) {
+        let best = &mut self.best[metrics.partition];
+        if best.is_none_or(|b| metrics.unlabelled_acc.is_some_and(|a| a > b)) {
+            *best = metrics.unlabelled_acc;
+        }
+        let network = metrics.partition * self.members + metrics.member;
+        self.last[network] = Some(metrics.clone());
+    }
+
+    /// The result of each partition whose networks' `opinions` are these.
+    fn results(
+        &self,
+        problem: &Problem,
+        options: &Options,
+        opinions: &[Opinions],
+    ) -> Vec<PartitionResult> {
+        let networks = self.last.chunks_exact(self.members);
+        let networks = networks.zip(opinions.chunks_exact(self.members));
+        let results = networks.zip(&problem.partitions).enumerate();
+        let results = results.map(|(partition, ((last, opinions), labels))| {
+            let mean = |of: fn(&EpochMetrics) -> Option<f64>| {
+                let sum: Option<f64> = last.iter().map(|m| m.as_ref().and_then(of)).sum();
+                sum.map(|sum| sum / self.members as f64)
+            };
+            PartitionResult {
+                partition,
+                epochs: options.epochs,
+                accuracy_last: labels
+                    .evaluate(opinions, problem.classes)
+                    .map(|e| e.accuracy),
+                accuracy_best: self.best[partition],
+                source_accuracy: mean(|m| m.source_acc),
+                labelled_accuracy: mean(|m| m.labelled_acc),
+            }
+        });
+        results.collect()
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Neighbours, Options};
+use super::{Neighbours, Opinions, Options, vote};
 use crate::data::{Matrix, Normalisation, Split, Task};
+use crate::evaluation::{Evaluation, evaluate};
 use crate::model::{self, Dimensions, Parameters};
 
 /// Labels of one partition, one per row of the problem's matrices; −1 where a row has no part.
@@ -17,6 +18,16 @@ pub struct PartitionLabels {
     pub unlabelled: Vec<i32>,
     /// Class of unlabelled target rows where it is known.
     pub truth: Vec<i32>,
+}
+
+impl PartitionLabels {
+    /// How well the vote of `opinions` labels the unlabelled rows; `None` where no class of one is
+    /// known.
+    pub fn evaluate(&self, opinions: &[Opinions], classes: usize) -> Option<Evaluation> {
+        let truth = self.truth.iter().map(|&k| usize::try_from(k).ok());
+        let truth: Vec<Option<usize>> = truth.collect();
+        evaluate(&truth, &vote(opinions), classes)
+    }
 }
 
 /// What is trained on: both domains' rows that any partition uses, and each partition's labels.

@@ -1,13 +1,15 @@
 //! One recorded step with its data: what a training run replays.
 
 use crate::device::Device;
-use crate::error::Result;
+use crate::error::{Cause, Result};
 use crate::graph::{Graph, Labels, Var};
 use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
-use crate::train::{ClassPrototypes, EpochMetrics, Opinions, Options, Problem, PseudoLabels, vote};
+use crate::train::{
+    ClassPrototypes, EpochMetrics, Opinions, Options, Problem, PseudoLabels, Snapshot, vote,
+};
 
 /// Epochs of metrics that the device keeps before they are read back.
 pub(super) const RING: usize = 64;
@@ -25,6 +27,8 @@ pub struct Session<'a, T: Real> {
     alpha: f64,
     /// Rows behind each accuracy: source, labelled, unlabelled of known class; per partition.
     counts: Vec<[usize; 3]>,
+    /// Whether the class of every unlabelled row is known, per partition.
+    all_known: Vec<bool>,
     /// Steps replayed.
     steps: usize,
     /// Loss terms of the last epoch that was read, waiting for its accuracies; per network.
@@ -54,6 +58,10 @@ impl<'a, T: Real> Session<'a, T> {
         let counts = counts
             .map(|p| [known(&p.source), known(&p.labelled), known(&p.truth)])
             .collect();
+        let all_known = problem.partitions.iter();
+        let all_known = all_known
+            .map(|p| known(&p.truth) == known(&p.unlabelled))
+            .collect();
         Ok(Session {
             problem,
             initial,
@@ -64,6 +72,7 @@ impl<'a, T: Real> Session<'a, T> {
             pseudo_targets,
             alpha: options.objective.alpha,
             counts,
+            all_known,
             steps: 0,
             pending: vec![None; problem.networks()],
         })
@@ -80,6 +89,54 @@ impl<'a, T: Real> Session<'a, T> {
         self.device.steps(epochs)?;
         self.steps += epochs;
         self.read(first..self.steps)
+    }
+
+    /// All that the rest of the run depends on, as it is between two steps.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn snapshot(&self) -> Result<Snapshot<T>> {
+        let state = self.device.graph().state().into_iter();
+        let values = state.map(|var| self.device.read(var));
+        let labels = self.pseudo_targets.into_iter();
+        let labels = labels.map(|labels| self.device.read_labels(labels));
+        Ok(Snapshot {
+            epochs: self.steps,
+            values: values.collect::<Result<_>>()?,
+            labels: labels.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Goes on from a snapshot of a session of the same problem, options and initial parameters.
+    /// The error says why the snapshot is of another.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn restore(&mut self, snapshot: &Snapshot<T>) -> Result<Cause<()>> {
+        let state = self.device.graph().state();
+        let sizes: Vec<usize> = state.iter().map(|var| var.shape.len()).collect();
+        let labels = self.pseudo_targets.iter().map(|l| l.partitions * l.rows);
+        let labels: Vec<usize> = labels.collect();
+        if snapshot.sizes() != (sizes, labels) || snapshot.epochs == 0 {
+            let cause = "is of a run with other data or options";
+            return Ok(Err(cause.to_string()));
+        }
+        for (var, values) in state.into_iter().zip(&snapshot.values) {
+            self.device.write(var, values)?;
+        }
+        for (labels, values) in self.pseudo_targets.into_iter().zip(&snapshot.labels) {
+            self.device.write_labels(labels, values)?;
+        }
+        self.steps = snapshot.epochs;
+        self.pending = vec![None; self.problem.networks()];
+        self.read(self.steps - 1..self.steps)?;
+        Ok(Ok(()))
+    }
+
+    /// Metrics of the last epoch, of every network, but for the accuracies that the next forward
+    /// pass will tell; none before the first epoch.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &EpochMetrics> {
+        self.pending.iter().flatten()
     }
 
     /// The metrics of the last epoch, by one more forward pass.
@@ -128,6 +185,7 @@ impl<'a, T: Real> Session<'a, T> {
                     alignment: value(5),
                     pseudo_ce: value(10),
                     selected: value(6) as usize,
+                    selected_correct: self.all_known[p].then_some(value(11) as usize),
                     source_acc: None,
                     labelled_acc: None,
                     unlabelled_acc: None,
@@ -202,6 +260,16 @@ impl<'a, T: Real> Session<'a, T> {
         let features = [&self.problem.source, &self.problem.target];
         let read = |var| self.device.read(var);
         self.model.parameters(self.initial, features, read)
+    }
+
+    /// What is trained.
+    pub fn problem(&self) -> &'a Problem {
+        self.problem
+    }
+
+    /// Epochs trained.
+    pub fn steps(&self) -> usize {
+        self.steps
     }
 
     /// What the source and the target projector's first layer is trained as.
@@ -281,6 +349,7 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
         terms.labelled_correct,
         terms.unlabelled_correct,
         terms.pseudo_ce,
+        terms.selected_correct,
     ];
     let ring = record_metrics(g, schedule.epoch, &metrics, RING);
     g.differentiate(terms.total);

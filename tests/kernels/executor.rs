@@ -320,6 +320,12 @@ impl<T: Real> Device<T> for HostKernels<T> {
         Ok(self.labels[self.layout.range(Buffer::Labels(labels))].to_vec())
     }
 
+    fn write(&mut self, var: Var, values: &[T]) -> Result<()> {
+        let range = self.layout.range(Buffer::Value(var));
+        self.values[range].copy_from_slice(values);
+        Ok(())
+    }
+
     fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
         let range = self.layout.range(Buffer::Labels(labels));
         self.labels[range].copy_from_slice(values);

@@ -1,0 +1,265 @@
+//! The folder of a run: who may write to it, and what is in it.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::{CONFIG, EMBEDDING, METRICS, PREDICTIONS, SPLITS, SUMMARY, checkpoint};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::model_file;
+
+/// Name of the file that the training process holds a lock on.
+const LOCK: &str = "run.lock";
+
+/// Files of a run, besides the models.
+const FILES: [&str; 8] = [
+    CONFIG,
+    SPLITS,
+    METRICS,
+    PREDICTIONS,
+    EMBEDDING,
+    SUMMARY,
+    checkpoint::LAST,
+    checkpoint::PREVIOUS,
+];
+
+/// A run's folder, which no other process trains in as long as this lives.
+pub struct RunDirectory {
+    path: PathBuf,
+    lock: File,
+    /// Folders that were made for it, the outermost first.
+    made: Vec<PathBuf>,
+}
+
+impl RunDirectory {
+    /// A folder for a new run: one that is not there, or is empty, or, with `force`, holds a run,
+    /// which is removed.
+    ///
+    /// # Errors
+    /// It holds a run and `force` is not given; it holds something else; another process trains in
+    /// it; or it cannot be made.
+    pub fn create(path: &Path, force: bool) -> Result<RunDirectory> {
+        let outermost = path.ancestors().filter(|p| *p != Path::new(""));
+        let mut made: Vec<PathBuf> = outermost
+            .take_while(|p| !p.exists())
+            .map(Path::to_path_buf)
+            .collect();
+        made.reverse();
+        if made.is_empty() {
+            fresh(path, force)?;
+        }
+        std::fs::create_dir_all(path)
+            .map_err(|e| Error::file(path, format!("cannot be made: {e}; see --out")))?;
+        let lock = lock(path)?;
+        let directory = RunDirectory {
+            path: path.to_path_buf(),
+            lock,
+            made,
+        };
+        // Another process may have begun or ended a run in between.
+        fresh(path, force)?;
+        directory.clear()?;
+        Ok(directory)
+    }
+
+    /// A path for a run that names no folder: `runs/SOURCE-TARGET-TIME`, where nothing is yet.
+    pub fn free(source: &str, target: &str) -> PathBuf {
+        let plain = |c: char| match c {
+            _ if c.is_alphanumeric() || "._-".contains(c) => c,
+            _ => '_',
+        };
+        let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+        let name = format!("{source}-{target}-{}", time.replace([':', 'Z'], ""));
+        let name: String = name.chars().map(plain).collect();
+        let again = (2..).map(|n| format!("{name}-{n}"));
+        let mut paths = std::iter::once(name.clone())
+            .chain(again)
+            .map(|name| Path::new("runs").join(name));
+        paths
+            .find(|path| !path.exists())
+            .expect("some name is free")
+    }
+
+    /// Refuses a folder for a new run that [`RunDirectory::create`] would refuse, as far as can be
+    /// told without touching it.
+    ///
+    /// # Errors
+    /// As [`RunDirectory::create`].
+    pub fn check(path: &Path, force: bool) -> Result<()> {
+        match path.exists() {
+            true => fresh(path, force),
+            false => Ok(()),
+        }
+    }
+
+    /// The folder of a run, to go on with it.
+    ///
+    /// # Errors
+    /// It holds no run, or another process trains in it.
+    pub fn reopen(path: &Path) -> Result<RunDirectory> {
+        if !path.join(CONFIG).is_file() {
+            let cause = format!("holds no run: there is no {CONFIG}");
+            return Err(Error::file(path, cause));
+        }
+        let lock = lock(path)?;
+        let directory = RunDirectory {
+            path: path.to_path_buf(),
+            lock,
+            made: Vec::new(),
+        };
+        directory.remove_unfinished()?;
+        Ok(directory)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a file of the run is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a whole file of the run.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        files::write_atomically(&self.file(name), bytes)
+    }
+
+    /// Whether the run has ended.
+    pub fn has_ended(&self) -> bool {
+        self.file(SUMMARY).is_file()
+    }
+
+    /// Removes what only an unfinished run needs.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn finish(self) -> Result<()> {
+        for name in [checkpoint::LAST, checkpoint::PREVIOUS] {
+            remove(&self.file(name))?;
+        }
+        self.remove_unfinished()?;
+        remove(&self.file(LOCK))
+    }
+
+    /// Removes the run, and the folders that were made for it.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn discard(self) -> Result<()> {
+        self.clear()?;
+        remove(&self.file(LOCK))?;
+        for folder in self.made.iter().rev() {
+            // It stays where someone else has put something into it.
+            if std::fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes all files of a run.
+    fn clear(&self) -> Result<()> {
+        // The summary goes first, for with it a run has ended.
+        remove(&self.file(SUMMARY))?;
+        for name in FILES {
+            remove(&self.file(name))?;
+        }
+        for name in names(&self.path)? {
+            if model_file::partition(&name).is_some() {
+                remove(&self.file(&name))?;
+            }
+        }
+        self.remove_unfinished()
+    }
+
+    /// Removes files that a killed process was writing.
+    fn remove_unfinished(&self) -> Result<()> {
+        for name in names(&self.path)?.iter().filter(|name| is_unfinished(name)) {
+            remove(&self.file(name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RunDirectory {
+    fn drop(&mut self) {
+        // Closing the file would release it too, once every copy in a child is closed.
+        let _ = self.lock.unlock();
+    }
+}
+
+/// Refuses a folder in which no run may begin.
+fn fresh(path: &Path, force: bool) -> Result<()> {
+    let here = names(path)?;
+    let has = |name: &str| here.iter().any(|n| n == name);
+    if has(CONFIG) && force {
+        return Ok(());
+    }
+    if has(CONFIG) {
+        let shown = path.display();
+        let cause = match has(SUMMARY) {
+            true => "holds a run: --force replaces it, --out names another folder".to_string(),
+            false => format!(
+                "holds a run that has not ended: --resume {shown} goes on with it, --force replaces \
+                 it, --out names another folder"
+            ),
+        };
+        return Err(Error::file(path, cause));
+    }
+    match here.iter().find(|n| *n != LOCK && !is_unfinished(n)) {
+        None => Ok(()),
+        Some(other) => Err(Error::file(
+            path,
+            format!("holds {other} and no run: name an empty or a new folder with --out"),
+        )),
+    }
+}
+
+fn is_unfinished(name: &str) -> bool {
+    let [prefix, suffix] = files::UNFINISHED;
+    name.starts_with(prefix) && name.ends_with(suffix)
+}
+
+/// Locks the folder for this process; the lock ends with it, however it ends.
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join(LOCK);
+    let failed = |e: std::io::Error| Error::file(&file, format!("cannot be locked: {e}"));
+    let options = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&file);
+    let lock = options.map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::file(
+            path,
+            "another process is training in this folder: wait for it, or name another with --out",
+        )),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
+}
+
+/// Names of what is in a folder.
+fn names(path: &Path) -> Result<Vec<String>> {
+    let unreadable = |e| Error::file(path, format!("is no folder that can be read: {e}"));
+    let entries = std::fs::read_dir(path).map_err(unreadable)?;
+    let names = entries.map(|e| Ok(e.map_err(unreadable)?.file_name().to_string_lossy().into()));
+    names.collect()
+}
+
+/// Removes a file, if it is there.
+fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::file(path, format!("cannot be removed: {e}")))
+        }
+        _ => Ok(()),
+    }
+}

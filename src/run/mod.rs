@@ -1,0 +1,64 @@
+//! What a run leaves: a folder that holds everything its user came for, and from which the run goes
+//! on after an interruption.
+//!
+//! | file | |
+//! |---|---|
+//! | `config.toml` | every option, fingerprints of the data, version and device: [`Config`] |
+//! | `splits.json` | rows of source, labelled and unlabelled target, per partition |
+//! | `metrics.jsonl` | [`EpochMetrics`](crate::train::EpochMetrics), a line per epoch and network |
+//! | `model-0.safetensors`, … | the trained model of each partition: [`crate::model_file`] |
+//! | `predictions.csv` | labels of the unlabelled rows: [`crate::predictions`] |
+//! | `embedding.npz` | rows in the common space before and after training: [`embedding`] |
+//! | `summary.json` | the result: [`Summary`]; written last, so that with it the run has ended |
+//! | `checkpoint.safetensors`, `checkpoint.previous.safetensors` | while it has not: [`checkpoint`] |
+//! | `run.lock` | held by the process that trains |
+//!
+//! Files are written whole or not at all, but for `metrics.jsonl`, which grows, and which a resumed
+//! run cuts back to what its checkpoint knows.
+
+pub mod checkpoint;
+mod config;
+mod directory;
+pub mod embedding;
+mod interrupt;
+mod recorder;
+mod summary;
+
+pub use config::{Config, Fingerprints, Program};
+pub use directory::RunDirectory;
+pub use interrupt::Interrupt;
+pub use recorder::{CheckpointEvery, Recorder, Start};
+pub use summary::{PartitionSummary, Summary};
+
+use serde_json::json;
+
+use crate::data::Split;
+
+/// Name of the options' file.
+pub const CONFIG: &str = "config.toml";
+/// Name of the splits' file.
+pub const SPLITS: &str = "splits.json";
+/// Name of the metrics' file.
+pub const METRICS: &str = "metrics.jsonl";
+/// Name of the predictions' file.
+pub const PREDICTIONS: &str = "predictions.csv";
+/// Name of the file with rows in the common space.
+pub const EMBEDDING: &str = "embedding.npz";
+/// Name of the result's file.
+pub const SUMMARY: &str = "summary.json";
+
+/// The file of `splits`: `{"partitions": [{"source": […], "labelled": […], "unlabelled": […]}, …]}`,
+/// rows counted from 0; each entry is a split file of its own.
+pub fn splits_to_json(splits: &[Split]) -> String {
+    let partitions = splits.iter().map(|split| {
+        json!({
+            "source": split.source,
+            "labelled": split.labelled,
+            "unlabelled": split.unlabelled,
+        })
+    });
+    format!(
+        "{}\n",
+        json!({ "partitions": partitions.collect::<Vec<_>>() })
+    )
+}

@@ -1,0 +1,176 @@
+//! Follows a run: writes its metrics, keeps checkpoints, listens to signals.
+
+use std::fs::File;
+use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::checkpoint::{self, Checkpoint};
+use super::{Interrupt, METRICS, RunDirectory};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::train::{EpochMetrics, Pause, Snapshot, Watch};
+
+/// When checkpoints are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointEvery {
+    /// So many epochs.
+    Epochs(usize),
+    /// So much time, about.
+    Time(Duration),
+}
+
+/// Where a run goes on.
+pub struct Start {
+    /// The state.
+    pub snapshot: Snapshot<f32>,
+    /// Metrics of its epochs but the last.
+    pub told: Vec<EpochMetrics>,
+}
+
+/// What follows a run and writes to its folder.
+pub struct Recorder<'a> {
+    directory: &'a RunDirectory,
+    path: PathBuf,
+    metrics: BufWriter<File>,
+    /// Length of the metrics' file.
+    length: u64,
+    every: CheckpointEvery,
+    kept: Instant,
+    /// Epochs of the last checkpoint.
+    checkpoint: Option<usize>,
+    interrupt: Interrupt,
+    show: &'a mut dyn FnMut(&EpochMetrics),
+}
+
+impl<'a> Recorder<'a> {
+    /// Begins a run, or goes on with it from its last checkpoint that is whole, which is returned
+    /// with the metrics before it; `networks` are the metrics of an epoch. `show` gets metrics as
+    /// they are written.
+    ///
+    /// # Errors
+    /// The metrics' file cannot be written, or signals cannot be caught.
+    pub fn new(
+        directory: &'a RunDirectory,
+        networks: usize,
+        every: CheckpointEvery,
+        show: &'a mut dyn FnMut(&EpochMetrics),
+    ) -> Result<(Recorder<'a>, Option<Start>)> {
+        let path = directory.file(METRICS);
+        let found = [checkpoint::LAST, checkpoint::PREVIOUS]
+            .iter()
+            .find_map(|name| {
+                let checkpoint = Checkpoint::load(&directory.file(name)).ok()?;
+                let told = told(&path, &checkpoint, networks)?;
+                Some((checkpoint, told))
+            });
+        let length = found
+            .as_ref()
+            .map_or(0, |(checkpoint, _)| checkpoint.metrics);
+        let failed = |e: std::io::Error| Error::file(&path, format!("cannot be written: {e}"));
+        let options = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let mut file = options.map_err(failed)?;
+        file.set_len(length).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        let interrupt = Interrupt::catch()
+            .map_err(|e| Error::Data(format!("signals cannot be caught: {e}")))?;
+        let recorder = Recorder {
+            directory,
+            metrics: BufWriter::new(file),
+            path,
+            length,
+            every,
+            kept: Instant::now(),
+            checkpoint: found.as_ref().map(|(found, _)| found.snapshot.epochs),
+            interrupt,
+            show,
+        };
+        let start = found.map(|(found, told)| Start {
+            snapshot: found.snapshot,
+            told,
+        });
+        Ok((recorder, start))
+    }
+
+    /// The signal that stopped the run, if one did.
+    pub fn signal(&self) -> Option<u8> {
+        self.interrupt.signal()
+    }
+
+    /// Epochs of the last checkpoint in the folder.
+    pub fn checkpoint(&self) -> Option<usize> {
+        self.checkpoint
+    }
+
+    /// Whether metrics of any epoch are in the folder.
+    pub fn has_metrics(&self) -> bool {
+        self.length > 0
+    }
+
+    /// Writes what is still to be written.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn flush(&mut self) -> Result<()> {
+        let flushed = self.metrics.flush();
+        let flushed = flushed.and_then(|()| self.metrics.get_ref().sync_all());
+        flushed.map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))
+    }
+}
+
+/// The metrics in the file at `path` that a checkpoint follows, if they are there.
+fn told(path: &Path, checkpoint: &Checkpoint, networks: usize) -> Option<Vec<EpochMetrics>> {
+    let bytes = files::read(path).ok()?;
+    let bytes = bytes.get(..usize::try_from(checkpoint.metrics).ok()?)?;
+    let lines = std::str::from_utf8(bytes).ok()?.lines();
+    let told: Option<Vec<EpochMetrics>> = lines.map(|l| serde_json::from_str(l).ok()).collect();
+    let expected = checkpoint.snapshot.epochs.checked_sub(1)? * networks;
+    told.filter(|told| told.len() == expected)
+}
+
+impl Watch<f32> for Recorder<'_> {
+    fn epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
+        let mut line = serde_json::to_string(metrics).expect("numbers and names");
+        line.push('\n');
+        let written = self.metrics.write_all(line.as_bytes());
+        written.map_err(|e| Error::file(&self.path, format!("cannot be written: {e}")))?;
+        self.length += line.len() as u64;
+        (self.show)(metrics);
+        Ok(())
+    }
+
+    fn pause(&mut self, next: usize) -> Pause {
+        if self.interrupt.signal().is_some() {
+            return Pause::Stop;
+        }
+        let due = match self.every {
+            CheckpointEvery::Epochs(every) => next.is_multiple_of(every),
+            CheckpointEvery::Time(every) => self.kept.elapsed() >= every,
+        };
+        if due { Pause::Keep } else { Pause::None }
+    }
+
+    fn asks_at(&self, next: usize) -> usize {
+        match self.every {
+            CheckpointEvery::Epochs(every) => (next / every + 1).saturating_mul(every),
+            CheckpointEvery::Time(_) => usize::MAX,
+        }
+    }
+
+    fn keep(&mut self, snapshot: Snapshot<f32>) -> Result<()> {
+        self.flush()?;
+        let epochs = snapshot.epochs;
+        let checkpoint = Checkpoint {
+            snapshot,
+            metrics: self.length,
+        };
+        checkpoint.save(self.directory.path())?;
+        self.checkpoint = Some(epochs);
+        self.kept = Instant::now();
+        Ok(())
+    }
+}

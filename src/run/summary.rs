@@ -1,0 +1,89 @@
+//! The result of a run.
+
+use serde::Serialize;
+
+use crate::data::{Label, Task};
+use crate::evaluation::Evaluation;
+use crate::train::{Outcome, PartitionResult, Problem};
+
+/// What a run came to; accuracies in percent, `None` where no ground truth is known.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Name of the source domain.
+    pub source: String,
+    /// Name of the target domain.
+    pub target: String,
+    /// The device.
+    pub device: String,
+    /// The recipe's name.
+    pub recipe: String,
+    /// Classes by index.
+    pub classes: Vec<Label>,
+    /// One entry per partition.
+    pub partitions: Vec<PartitionSummary>,
+    /// Mean of the partitions' last accuracies.
+    pub mean_last: Option<f64>,
+    /// Their standard deviation: squares divided by the number of partitions.
+    pub std_last: Option<f64>,
+    /// Mean of the partitions' best accuracies, which an oracle chooses.
+    pub mean_best: Option<f64>,
+}
+
+/// The result of a partition.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartitionSummary {
+    /// Accuracies.
+    #[serde(flatten)]
+    pub result: PartitionResult,
+    /// How well the vote of its networks labels the unlabelled rows whose class is known.
+    pub evaluation: Option<Evaluation>,
+}
+
+impl Summary {
+    /// What `outcome` of `problem`, which `task` became, comes to.
+    pub fn new(
+        task: &Task,
+        problem: &Problem,
+        outcome: &Outcome,
+        device: String,
+        recipe: String,
+    ) -> Summary {
+        let opinions = outcome.opinions.chunks_exact(problem.members);
+        let labels = problem.partitions.iter().zip(opinions);
+        let partitions = outcome.partitions.iter().zip(labels);
+        let partitions = partitions.map(|(result, (labels, opinions))| PartitionSummary {
+            result: result.clone(),
+            evaluation: labels.evaluate(opinions, problem.classes),
+        });
+        let values = |of: fn(&PartitionResult) -> Option<f64>| -> Option<Vec<f64>> {
+            outcome.partitions.iter().map(of).collect()
+        };
+        let last = values(|p| p.accuracy_last).map(|values| mean_and_std(&values));
+        let best = values(|p| p.accuracy_best).map(|values| mean_and_std(&values));
+        Summary {
+            source: task.source.name.clone(),
+            target: task.target.name.clone(),
+            device,
+            recipe,
+            classes: task.classes.clone(),
+            partitions: partitions.collect(),
+            mean_last: last.map(|(mean, _)| mean),
+            std_last: last.map(|(_, std)| std),
+            mean_best: best.map(|(mean, _)| mean),
+        }
+    }
+
+    /// The file's text.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self).expect("numbers and names");
+        format!("{json}\n")
+    }
+}
+
+/// Mean and standard deviation (squares divided by their number) of `values`.
+fn mean_and_std(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
+    (mean, (squares / n).sqrt())
+}
