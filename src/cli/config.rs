@@ -11,7 +11,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 use super::Cli;
 use super::options::TrainArgs;
 use crate::error::{Error, Result};
-use crate::run::{CONFIG, Config, Fingerprints};
+use crate::run::{CONFIG, Config, Fingerprints, RunDirectory};
 
 /// Options that say where and how to run, not what: none of them is in a file.
 const OUTSIDE: [&str; 6] = ["out", "force", "resume", "config", "json", "help"];
@@ -50,7 +50,7 @@ pub(super) fn expand(words: &[OsString], matches: &ArgMatches) -> Result<TrainAr
                     folder.display()
                 )));
             }
-            folder.join(CONFIG)
+            RunDirectory::config(folder)?
         }
         (None, Some(file)) => file.clone(),
     };

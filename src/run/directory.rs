@@ -93,15 +93,27 @@ impl RunDirectory {
         }
     }
 
+    /// The options' file of the run in a folder.
+    ///
+    /// # Errors
+    /// It holds no run.
+    pub fn config(path: &Path) -> Result<PathBuf> {
+        let file = path.join(CONFIG);
+        match file.is_file() {
+            true => Ok(file),
+            false => {
+                let cause = format!("holds no run: there is no {CONFIG}");
+                Err(Error::file(path, cause))
+            }
+        }
+    }
+
     /// The folder of a run, to go on with it.
     ///
     /// # Errors
     /// It holds no run, or another process trains in it.
     pub fn reopen(path: &Path) -> Result<RunDirectory> {
-        if !path.join(CONFIG).is_file() {
-            let cause = format!("holds no run: there is no {CONFIG}");
-            return Err(Error::file(path, cause));
-        }
+        RunDirectory::config(path)?;
         let lock = lock(path)?;
         let directory = RunDirectory {
             path: path.to_path_buf(),
@@ -212,7 +224,9 @@ fn fresh(path: &Path, force: bool) -> Result<()> {
         };
         return Err(Error::file(path, cause));
     }
-    match here.iter().find(|n| *n != LOCK && !is_unfinished(n)) {
+    // What a process leaves that is killed before it has begun the run.
+    let remnant = |n: &str| n == LOCK || n == SPLITS || is_unfinished(n);
+    match here.iter().find(|n| !remnant(n)) {
         None => Ok(()),
         Some(other) => Err(Error::file(
             path,
