@@ -18,7 +18,7 @@ use ssan::train::{
 };
 
 use crate::cases::cases;
-use crate::{golden, gradients};
+use crate::{golden, gradients, traces};
 
 /// Whether there is a card; if not, says that `check` does not run.
 fn present(check: &str) -> bool {
@@ -245,6 +245,14 @@ fn two_runs_are_equal_bit_for_bit() {
     let problem = problem(2);
     same_bytes::<f32>("two replays", &problem, [true, true]);
     same_bytes::<f32>("two runs of plain launches", &problem, [false, false]);
+}
+
+#[test]
+fn a_snapshot_of_the_card_goes_on() {
+    if !present("a snapshot of the card restored") {
+        return;
+    }
+    traces::a_snapshot_goes_on::<f32>(|graph| Choice::Cuda(0).load(graph));
 }
 
 #[test]

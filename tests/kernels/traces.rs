@@ -5,7 +5,9 @@ use approx::assert_relative_eq;
 use ssan::Result;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
-use ssan::train::{FirstLayer, Neighbours, Options, Outcome, Problem, train};
+use ssan::optim::Optimizer;
+use ssan::real::Real;
+use ssan::train::{FirstLayer, Neighbours, Options, Outcome, Problem, Session, train};
 
 use crate::build::Mode;
 use crate::executor::HostKernels;
@@ -79,4 +81,38 @@ fn robust_recipe_trains_as_on_the_cpu() {
     {
         assert_relative_eq!(a[..], b[..], max_relative = 1e-9, epsilon = 1e-12);
     }
+}
+
+/// Eight steps are five, and three in another session from a snapshot of the first.
+pub fn a_snapshot_goes_on<T: Real>(load: impl Fn(Graph<T>) -> Result<Box<dyn Device<T>>>) {
+    for options in [Options::PAPER, Options::ROBUST] {
+        for optimizer in [Optimizer::MomentumSgd, Optimizer::Adam] {
+            let options = Options {
+                optimizer,
+                epochs: 8,
+                common: 6,
+                pseudo_labels: None,
+                members: 1,
+                ..options
+            };
+            let problem = problem();
+            let initial = problem.initial_parameters(&options, 2020);
+            let session = || Session::new(&problem, &options, &initial, &load).unwrap();
+            let (mut whole, mut first, mut second) = (session(), session(), session());
+            let mut expected = whole.run(8).unwrap();
+            expected.extend(whole.finish().unwrap());
+            let mut found = first.run(5).unwrap();
+            second.restore(&first.snapshot().unwrap()).unwrap().unwrap();
+            found.extend(second.run(3).unwrap());
+            found.extend(second.finish().unwrap());
+            assert_eq!(found, expected, "{options:?}");
+            let [a, b] = [second, whole].map(|s| s.parameters().unwrap());
+            assert!(a == b, "{options:?}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_host_kernels_goes_on() {
+    a_snapshot_goes_on::<f32>(|graph| Ok(Box::new(HostKernels::load(graph, Mode::Plain))));
 }
