@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::data::{Label, Matrix, Task};
+use crate::data::{Label, Matrix, Normalisation, Task};
 use crate::device::cpu::{View, for_rows, product};
 use crate::error::{Error, Result};
 use crate::evaluation::largest;
@@ -34,8 +34,9 @@ pub struct TrainedModel {
     pub classes: Vec<Label>,
     /// Sizes.
     pub dimensions: Dimensions,
-    /// Mean rows of source and target. Where they are, a row of unit length has its domain's taken
-    /// off and is scaled to unit length again.
+    /// How rows are brought to unit length.
+    pub normalisation: Normalisation,
+    /// Mean rows of source and target, where that takes them off.
     pub means: Option<[Vec<f64>; 2]>,
     /// Slope of negative logits; 1 leaves them as they are.
     pub logit_slope: f64,
@@ -87,6 +88,7 @@ impl TrainedModel {
             target: task.target.name.clone(),
             classes: task.classes.clone(),
             dimensions: problem.dimensions(options),
+            normalisation: options.normalisation,
             means: problem.means.clone(),
             logit_slope: options.logits.slope(),
             members: members.to_vec(),
@@ -203,11 +205,8 @@ impl TrainedModel {
             cols,
             values: rows.to_vec(),
         };
-        rows.normalise_rows();
-        if let Some(means) = &self.means {
-            rows.subtract(&means[side as usize]);
-            rows.normalise_rows();
-        }
+        let mean = self.means.as_ref().map(|means| &means[side as usize][..]);
+        rows.normalise_about(self.normalisation, mean);
         rows.values.iter().map(|&x| x as f32).collect()
     }
 

@@ -17,7 +17,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use crate::data::{Label, legible};
+use crate::data::{Label, Normalisation, legible};
 use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::inference::{Member, TrainedModel};
@@ -66,14 +66,6 @@ enum LayerName {
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-enum Normalisation {
-    #[serde(rename = "l2")]
-    L2,
-    #[serde(rename = "l2-centre-l2")]
-    Centred,
-}
-
-#[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum SimilarityName {
     Cosine,
@@ -100,10 +92,7 @@ impl TrainedModel {
                 Layers::Double => LayerName::Double,
             },
             classes: self.classes.clone(),
-            normalisation: match self.means {
-                None => Normalisation::L2,
-                Some(_) => Normalisation::Centred,
-            },
+            normalisation: self.normalisation,
             logit_slope: self.logit_slope,
             members: self.members.len(),
             similarity: similarity.map(|similarity| match similarity {
@@ -256,9 +245,10 @@ fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
         target: description.target,
         classes: description.classes,
         dimensions,
-        means: match description.normalisation {
-            Normalisation::L2 => None,
-            Normalisation::Centred => Some([
+        normalisation: description.normalisation,
+        means: match description.normalisation.centres() {
+            false => None,
+            true => Some([
                 tensor(&file, "source.mean", &[dimensions.source])?,
                 tensor(&file, "target.mean", &[dimensions.target])?,
             ]),

@@ -7,7 +7,7 @@ use approx::assert_relative_eq;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use ssan::data::{Label, Labelling, Matrix, Task, digits};
+use ssan::data::{Label, Labelling, Matrix, Normalisation, Task, digits};
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::inference::{Member, Side, TrainedModel};
@@ -48,6 +48,7 @@ fn model() -> TrainedModel {
             .map(|c| Label::Text(c.into()))
             .into(),
         dimensions,
+        normalisation: Normalisation::Centred,
         means: Some([vec![0.5, 0.25, 0.0], vec![0.125; 5]]),
         logit_slope: 1.0,
         members: vec![member(1), member(2)],
@@ -138,6 +139,7 @@ fn everything_survives_the_file_and_the_bytes_are_the_same() {
     let folder = TempDir::new().unwrap();
     let files = ["a", "b"].map(|name| folder.path().join(name));
     let plain = TrainedModel {
+        normalisation: Normalisation::L2,
         means: None,
         logit_slope: 0.2,
         members: vec![Member {
@@ -154,11 +156,12 @@ fn everything_survives_the_file_and_the_bytes_are_the_same() {
     }
 }
 
-/// The forward pass of the equations, by hand: centred rows, no slope on the logits, two members.
+/// The forward pass of the equations, by hand: centred roots, no slope on the logits, two members.
 #[test]
-fn centred_rows_and_members_are_as_defined() {
+fn centred_roots_and_members_are_as_defined() {
     let mut model = model();
     model.dimensions.layers = Layers::Single;
+    model.normalisation = Normalisation::Rooted;
     model.means = Some([vec![0.0, 0.5, 0.0], vec![0.0; 5]]);
     // The first member has the identity as projector from 3 to 4, the second one cut off.
     let member = |classifier: [[f64; 4]; 3]| Member {
@@ -180,11 +183,11 @@ fn centred_rows_and_members_are_as_defined() {
     };
     let one = |k: usize| std::array::from_fn(|i| if i == k { 1.0 } else { 0.0 });
     model.members = vec![member([one(0), one(1), one(2)]), member([one(2); 3])];
-    // (0, 3, 4) → (0, 0.6, 0.8) → (0, 0.1, 0.8) → unit length.
+    // (0, 9, 16) → (0, 3, 4) → (0, 0.6, 0.8) → (0, 0.1, 0.8) → unit length.
     let rows = Matrix {
         rows: 1,
         cols: 3,
-        values: vec![0.0, 3.0, 4.0],
+        values: vec![0.0, 9.0, 16.0],
     };
     let length = (0.1f64 * 0.1 + 0.8 * 0.8).sqrt();
     let (y, z) = (0.1 / length, 0.8 / length);

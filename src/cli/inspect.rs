@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::options::FieldArgs;
 use super::output::{abridged, counted, print, table};
-use crate::data::{self, Contents, Label, Role};
+use crate::data::{self, Contents, Label, Normalisation, Role};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::TrainedModel;
@@ -53,7 +53,7 @@ struct ModelView {
     common: usize,
     layers: &'static str,
     classes: Vec<Label>,
-    normalisation: &'static str,
+    normalisation: Normalisation,
     logit_slope: f64,
     networks: usize,
     /// Numbers in the parameters of a network.
@@ -185,10 +185,7 @@ impl ModelView {
                 Layers::Double => "double",
             },
             classes: model.classes.clone(),
-            normalisation: match model.means {
-                None => "l2",
-                Some(_) => "l2-centre-l2",
-            },
+            normalisation: model.normalisation,
             logit_slope: model.logit_slope,
             networks: model.members.len(),
             parameters: first.parameters.iter().map(Vec::len).sum(),
@@ -217,8 +214,11 @@ impl ModelView {
             &format!("{networks} of {} parameters", self.parameters),
         ]);
         let rows = match self.normalisation {
-            "l2" => "scaled to unit length",
-            _ => "scaled to unit length, centred, scaled again",
+            Normalisation::L2 => "scaled to unit length",
+            Normalisation::Centred => "scaled to unit length, centred, scaled again",
+            Normalisation::Rooted => {
+                "square roots with their signs, scaled to unit length, centred, scaled again"
+            }
         };
         facts.add_row(["rows", rows]);
         facts.add_row(["slope of negative logits", &self.logit_slope.to_string()]);

@@ -159,7 +159,8 @@ pub(super) struct TrainArgs {
     pub weight_decay: Option<f64>,
 
     /// How rows are brought to unit length: each divided by its norm, or then centred on the
-    /// domain's mean and divided again [default: l2; robust: centred]
+    /// domain's mean and divided again, or the same of the features' signed square roots
+    /// [default: l2; robust: rooted]
     #[arg(long, value_enum, help_heading = "Training")]
     pub normalise: Option<NormaliseName>,
 
@@ -340,6 +341,7 @@ pub(super) enum PseudoLabelsName {
 pub(super) enum NormaliseName {
     L2,
     Centred,
+    Rooted,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -415,9 +417,10 @@ const PSEUDO_LABELS: Table<PseudoLabelsName, Option<PseudoLabels>, 2> = [
     (PseudoLabelsName::Graph, Some(PseudoLabels::ROBUST)),
 ];
 
-const NORMALISATIONS: Table<NormaliseName, Normalisation, 2> = [
+const NORMALISATIONS: Table<NormaliseName, Normalisation, 3> = [
     (NormaliseName::L2, Normalisation::L2),
     (NormaliseName::Centred, Normalisation::Centred),
+    (NormaliseName::Rooted, Normalisation::Rooted),
 ];
 
 const INITIALISATIONS: Table<InitName, Initialisation, 2> = [

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Neighbours, Opinions, Options, vote};
-use crate::data::{Matrix, Normalisation, Split, Task};
+use crate::data::{Matrix, Split, Task};
 use crate::evaluation::{Evaluation, evaluate};
 use crate::model::{self, Dimensions, Parameters};
 
@@ -45,7 +45,7 @@ pub struct Problem {
     pub members: usize,
     /// Mean of the unit rows of source and target, where it was taken off.
     pub means: Option<[Vec<f64>; 2]>,
-    /// Graph of the unit target rows, where pseudo-labels are made with it.
+    /// Graph of the target rows, where pseudo-labels are made with it.
     pub neighbours: Option<Neighbours>,
 }
 
@@ -67,18 +67,16 @@ impl Problem {
         let partitions = partitions.collect();
         let mut source = task.source.features.select_rows(&source);
         let mut target = task.target.features.select_rows(&target);
+        let how = options.normalisation;
+        let means = source.normalise(how).zip(target.normalise(how));
         let neighbours = options.pseudo_labels.map(|_| Neighbours::new(&target));
-        let means = match options.normalisation {
-            Normalisation::L2 => None,
-            Normalisation::Centred => Some([source.centre_rows(), target.centre_rows()]),
-        };
         Problem {
             classes: task.classes.len(),
             partitions,
             members: options.members,
             source,
             target,
-            means,
+            means: means.map(|(source, target)| [source, target]),
             neighbours,
         }
     }
