@@ -393,6 +393,6 @@ fn pseudo_labels_are_trained_on_once_they_are_due() {
         row[i / 7] = if i % 7 == 5 { 0.4 } else { 0.8 };
         row[(i / 7 + 1) % 3] = if i % 7 == 5 { 0.5 } else { 0.1 };
     }
-    let made = how.make(graph, &vote, CLASSES, labels);
+    let made = how.make(&problem.target, graph, &vote, CLASSES, labels);
     assert_eq!(made, labels.truth, "the neighbours outvote it");
 }

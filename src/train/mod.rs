@@ -104,7 +104,7 @@ impl Options {
         epochs: 300,
         initialisation: Initialisation::FanIn,
         logits: Logits::Linear,
-        normalisation: Normalisation::Centred,
+        normalisation: Normalisation::Rooted,
         pseudo_labels: Some(PseudoLabels::ROBUST),
         members: 3,
         ..Options::PAPER

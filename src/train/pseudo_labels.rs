@@ -1,17 +1,22 @@
 //! Pseudo-labels of the unlabelled target rows that a partition's networks are trained on late in
-//! training: their vote, smoothed over the graph of nearest target rows, with the classes' masses
-//! evened out.
+//! training: their vote beside that of the classes' means in the target's own feature space,
+//! smoothed over the graph of nearest target rows, with the classes' masses evened out.
 //!
-//! With the vote's probabilities `Y` (one-hot on labelled rows), `F = (I − a·S)⁻¹ Y`
-//! ([`Neighbours::smooth`]), and `m_k` the sum of `F_ik` over unlabelled rows: the label of row `i`
-//! is `argmax_k F_ik / m_k^b`. How far scores spread, `a`, is the share of the graph's edges that
-//! join rows of one label by `Y`: where neighbours are mostly of different classes, a row hears
-//! little of them. Without the division the graph's hubs draw rows to the classes that
-//! are large already (class mass normalisation; Zhu, Ghahramani & Lafferty, ICML 2003, is `b = 1`
-//! with known class sizes; half of it does not force sizes that nobody knows).
+//! With `V` the logarithms of the vote's probabilities, and `C` the cosines of a row and the mean of
+//! each class's labelled target rows, each without its rows' means and divided by its deviation:
+//! `Y` is the softmax of `2(V + C)`, divided by its deviation too (one-hot on labelled rows). The
+//! means know nothing of the source, so that a source that misleads the networks is held against.
+//! Then `F = (I − a·S)⁻¹ Y` ([`Neighbours::smooth`]), and with `m_k` the sum of `F_ik` over
+//! unlabelled rows the label of row `i` is `argmax_k F_ik / m_k^b`. How far scores spread, `a`, is
+//! the share of the graph's edges that join rows of one label by `Y`: where neighbours are mostly of
+//! different classes, a row hears little of them. Without the division the graph's hubs draw rows to
+//! the classes that are large already (class mass normalisation; Zhu, Ghahramani & Lafferty, ICML
+//! 2003, is `b = 1` with known class sizes; half of it does not force sizes that nobody knows).
 
-use super::PartitionLabels;
 use super::neighbours::Neighbours;
+use super::{PartitionLabels, softmax_rows};
+use crate::data::Matrix;
+use crate::device::cpu::{View, product};
 use crate::evaluation::largest;
 
 /// When and how pseudo-labels are made.
@@ -30,6 +35,9 @@ pub struct PseudoLabels {
 /// Where scores spread further than this, only the graph's components and hubs are left to see.
 const LARGEST_SPREAD: f64 = 0.95;
 
+/// Deviation of the logits of the scores that are smoothed.
+const SHARPNESS: f64 = 2.0;
+
 impl PseudoLabels {
     /// The robust recipe's.
     pub const ROBUST: PseudoLabels = PseudoLabels {
@@ -45,16 +53,25 @@ impl PseudoLabels {
         e >= first && (e - first).is_multiple_of(self.every)
     }
 
-    /// The label of every target row of one partition from its networks' `vote [n, K]`; −1 where
-    /// the row is not unlabelled.
+    /// The label of every row of the target's `rows [n, d]` in one partition, from its networks'
+    /// `vote [n, K]`; −1 where the row is not unlabelled.
     pub fn make(
         &self,
+        rows: &Matrix,
         graph: &Neighbours,
         vote: &[f64],
         classes: usize,
         labels: &PartitionLabels,
     ) -> Vec<i32> {
-        let mut scores = vote.to_vec();
+        let votes = vote
+            .iter()
+            .map(|p| p.max(f64::from(f32::MIN_POSITIVE)).ln());
+        let votes = standard(votes.collect(), classes);
+        let near = standard(nearness(rows, &labels.labelled, classes), classes);
+        let both = votes.iter().zip(&near).map(|(v, c)| v + c);
+        let both = standard(both.collect(), classes).into_iter();
+        let logits: Vec<f64> = both.map(|x| SHARPNESS * x).collect();
+        let mut scores = softmax_rows(&logits, classes);
         let unlabelled = |i: usize| labels.unlabelled[i] >= 0;
         for (i, row) in scores.chunks_exact_mut(classes).enumerate() {
             if !unlabelled(i) {
@@ -86,5 +103,88 @@ impl PseudoLabels {
             }
         };
         rows.map(label).collect()
+    }
+}
+
+/// `scores [n, K]` without their rows' means, divided by their deviation.
+fn standard(mut scores: Vec<f64>, classes: usize) -> Vec<f64> {
+    for row in scores.chunks_exact_mut(classes) {
+        let mean = row.iter().sum::<f64>() / classes as f64;
+        row.iter_mut().for_each(|x| *x -= mean);
+    }
+    let variance = scores.iter().map(|x| x * x).sum::<f64>() / scores.len() as f64;
+    if variance > 0.0 {
+        let deviation = variance.sqrt();
+        scores.iter_mut().for_each(|x| *x /= deviation);
+    }
+    scores
+}
+
+/// Cosine of each of `rows`, which have unit length, and the mean of each class's `labelled` rows,
+/// `[n, K]`; 0 for a class without any.
+fn nearness(rows: &Matrix, labelled: &[i32], classes: usize) -> Vec<f64> {
+    let mut means = Matrix {
+        rows: classes,
+        cols: rows.cols,
+        values: vec![0.0; classes * rows.cols],
+    };
+    for (i, &label) in labelled.iter().enumerate() {
+        if let Ok(class) = usize::try_from(label) {
+            let mean = &mut means.values[class * rows.cols..][..rows.cols];
+            mean.iter_mut().zip(rows.row(i)).for_each(|(m, x)| *m += x);
+        }
+    }
+    means.normalise_rows();
+    let mut cosines = vec![0.0; rows.rows * classes];
+    let means = View::new(&means.values, rows.cols);
+    let rows = View::new(&rows.values, rows.cols);
+    product(&mut cosines, rows, means.transposed(), false);
+    cosines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows without neighbours hear the vote and the means alone, by hand.
+    #[test]
+    fn the_means_count_as_much_as_the_vote() {
+        let rows = Matrix {
+            rows: 4,
+            cols: 4,
+            values: [
+                [1.0, 0.0, 0.0, 0.0],
+                [0.0, 1.0, 0.0, 0.0],
+                [-0.8, 0.0, -0.6, 0.0],
+                [0.0, -0.6, 0.0, -0.8],
+            ]
+            .concat(),
+        };
+        assert_eq!(
+            nearness(&rows, &[0, 1, -1, -1], 2),
+            [1.0, 0.0, 0.0, 1.0, -0.8, 0.0, 0.0, -0.6]
+        );
+        let centred = [0.5, -0.5, -0.5, 0.5, -0.4, 0.4, 0.3, -0.3];
+        let deviation = (1.5f64 / 8.0).sqrt();
+        for (x, y) in standard(nearness(&rows, &[0, 1, -1, -1], 2), 2)
+            .iter()
+            .zip(centred)
+        {
+            approx::assert_relative_eq!(*x, y / deviation, epsilon = 1e-12);
+        }
+        let labels = PartitionLabels {
+            source: Vec::new(),
+            labelled: vec![0, 1, -1, -1],
+            unlabelled: vec![-1, -1, 0, 0],
+            truth: vec![-1; 4],
+        };
+        let graph = Neighbours::new(&rows);
+        let made = |vote: &[f64]| PseudoLabels::ROBUST.make(&rows, &graph, vote, 2, &labels);
+        // A vote that says nothing leaves the last word to the means; one that is as sure of every
+        // row turns those of which the means are less sure than of the others.
+        assert_eq!(made(&[0.5; 8]), [-1, -1, 1, 0]);
+        let sure = [0.9, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1, 0.9];
+        assert_eq!(made(&sure), [-1, -1, 0, 1]);
+        assert_eq!(made(&[0.0; 8]), [-1, -1, 1, 0], "no number is lost");
     }
 }

@@ -210,7 +210,7 @@ impl<'a, T: Real> Session<'a, T> {
         let made = votes
             .zip(&self.problem.partitions)
             .flat_map(|(vote, labels)| {
-                let made = how.make(graph, &vote, classes, labels);
+                let made = how.make(&self.problem.target, graph, &vote, classes, labels);
                 std::iter::repeat_n(made, members).flatten()
             });
         let made: Vec<i32> = made.collect();
