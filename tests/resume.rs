@@ -16,14 +16,15 @@ use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::optim::Optimizer;
 use ssan::train::{
-    EpochMetrics, FirstLayer, Options, Pause, Problem, PseudoLabels, Session, Snapshot, Watch,
-    train_watched,
+    EpochMetrics, FirstLayer, Options, Pause, Problem, PseudoLabels, Select, Session, Snapshot,
+    Watch, train_watched,
 };
 use ssan::{Result, data};
 use tempfile::TempDir;
 
 /// A run with pseudo-labels, votes, a schedule and metrics that end at none of its checkpoints.
-const RUN: &str = "train --recipe robust --nepoch 60 --partition 2 --members 2 --d_common 8";
+const RUN: &str =
+    "train --recipe robust --select consensus --nepoch 60 --partition 2 --members 2 --d_common 8";
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -464,15 +465,16 @@ fn a_snapshot_is_all_that_a_run_depends_on() {
         ..Options::ROBUST
     };
     for base in [paper, robust] {
-        for (optimizer, first_layer) in [
-            (Optimizer::MomentumSgd, FirstLayer::Gram),
-            (Optimizer::MomentumSgd, FirstLayer::Direct),
-            (Optimizer::Sgd, FirstLayer::Gram),
-            (Optimizer::Adam, FirstLayer::Auto),
+        for (optimizer, first_layer, select) in [
+            (Optimizer::MomentumSgd, FirstLayer::Gram, Select::Consensus),
+            (Optimizer::MomentumSgd, FirstLayer::Direct, Select::Average),
+            (Optimizer::Sgd, FirstLayer::Gram, Select::BestTest),
+            (Optimizer::Adam, FirstLayer::Auto, Select::Last),
         ] {
             let options = Options {
                 optimizer,
                 first_layer,
+                select,
                 ..base
             };
             let problem = Problem::new(&task, &splits, &options);

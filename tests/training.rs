@@ -14,8 +14,8 @@ use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
 use ssan::train::{
-    EpochMetrics, Neighbours, Options, Outcome, PartitionLabels, Problem, PseudoLabels, Session,
-    train, vote,
+    EpochMetrics, FirstLayer, Neighbours, Options, Outcome, PartitionLabels, PartitionResult,
+    Problem, PseudoLabels, Select, Session, train, vote,
 };
 
 const CLASSES: usize = 3;
@@ -395,4 +395,124 @@ fn pseudo_labels_are_trained_on_once_they_are_due() {
     }
     let made = how.make(&problem.target, graph, &vote, CLASSES, labels);
     assert_eq!(made, labels.truth, "the neighbours outvote it");
+}
+
+/// A learning rate at which accuracies swing, and nothing that knows how long the run will be.
+const SWINGING: Options = Options {
+    epochs: 90,
+    common: 6,
+    lr: 6.0,
+    first_layer: FirstLayer::Direct,
+    objective: Objective {
+        gamma: 0.0,
+        ..Objective::PAPER
+    },
+    ..Options::PAPER
+};
+
+/// The chosen state of every partition is the one that a run of so many epochs ends with.
+fn chosen_are_states_of_the_run(problem: &Problem, options: &Options, outcome: &Outcome) {
+    for (p, result) in outcome.partitions.iter().enumerate() {
+        let shorter = Options {
+            epochs: result.epoch_chosen,
+            select: Select::Last,
+            patience: None,
+            ..*options
+        };
+        let (shorter, _) = run::<f64>(problem, &shorter);
+        assert!(shorter.parameters[p] == outcome.parameters[p], "{result:?}");
+        assert!(shorter.opinions[p] == outcome.opinions[p]);
+        let prototypes = |o: &Outcome| o.prototypes.as_ref().unwrap()[p].clone();
+        assert!(prototypes(&shorter) == prototypes(outcome));
+        assert_eq!(result.accuracy_chosen, shorter.partitions[p].accuracy_last);
+    }
+}
+
+#[test]
+fn the_oracle_keeps_the_best_candidate() {
+    let problem = problem(7, 3);
+    let options = Options {
+        select: Select::BestTest,
+        ..SWINGING
+    };
+    let (last, metrics) = run::<f64>(&problem, &SWINGING);
+    let (outcome, same) = run::<f64>(&problem, &options);
+    assert_eq!(metrics, same, "training takes no notice");
+    for (p, result) in outcome.partitions.iter().enumerate() {
+        let here = metrics.iter().filter(|m| m.partition == p);
+        let candidates = here.filter(|m| options.select.is_candidate(m.epoch + 1, 90));
+        let best = candidates.max_by(|a, b| {
+            let accuracies = [a, b].map(|m| m.unlabelled_acc.unwrap());
+            accuracies[0].total_cmp(&accuracies[1])
+        });
+        assert_eq!(result.accuracy_chosen, best.unwrap().unlabelled_acc);
+        assert_eq!(result.epoch_chosen, best.unwrap().epoch + 1);
+        assert_eq!(result.accuracy_last, last.partitions[p].accuracy_last);
+    }
+    let differ = |r: &PartitionResult| r.accuracy_chosen > r.accuracy_last;
+    assert!(outcome.partitions.iter().any(differ), "nothing to choose");
+    chosen_are_states_of_the_run(&problem, &options, &outcome);
+}
+
+#[test]
+fn the_consensus_chooses_a_state_and_may_end_the_run() {
+    let problem = problem(7, 3);
+    let problem = Problem {
+        neighbours: Some(Neighbours::new(&problem.target)),
+        ..problem
+    };
+    let options = Options {
+        select: Select::Consensus,
+        ..SWINGING
+    };
+    let (whole, metrics) = run::<f64>(&problem, &options);
+    chosen_are_states_of_the_run(&problem, &options, &whole);
+    let epochs: Vec<usize> = whole.partitions.iter().map(|r| r.epoch_chosen).collect();
+    assert!(epochs.iter().any(|&e| e < 90), "{epochs:?}");
+
+    // The patience ends the run at the first candidate that is no better, and changes nothing
+    // of what it went through.
+    let options = Options {
+        patience: Some(1),
+        ..options
+    };
+    let (ended, fewer) = run::<f64>(&problem, &options);
+    let trained = ended.partitions[0].epochs;
+    assert!(trained < 90);
+    assert_eq!(fewer[..], metrics[..3 * trained]);
+    let settled = ended.partitions.iter().map(|r| r.epoch_chosen).max();
+    assert_eq!(settled, Some(trained - 1));
+    chosen_are_states_of_the_run(&problem, &options, &ended);
+}
+
+#[test]
+fn the_average_is_of_the_last_third() {
+    for first_layer in [FirstLayer::Direct, FirstLayer::Gram] {
+        let options = Options {
+            epochs: 12,
+            select: Select::Average,
+            first_layer,
+            ..SWINGING
+        };
+        let problem = problem(7, 2);
+        let (outcome, _) = run::<f64>(&problem, &options);
+        let states = (9..=12).map(|epochs| {
+            let options = Options {
+                epochs,
+                select: Select::Last,
+                ..options
+            };
+            run::<f64>(&problem, &options).0.parameters
+        });
+        let states: Vec<Vec<Parameters>> = states.collect();
+        for (p, parameters) in outcome.parameters.iter().enumerate() {
+            for (i, mean) in parameters.iter().enumerate() {
+                for (j, mean) in mean.iter().enumerate() {
+                    let sum: f64 = states.iter().map(|state| state[p][i][j]).sum();
+                    assert_relative_eq!(*mean, sum / 4.0, max_relative = 1e-9, epsilon = 1e-12);
+                }
+            }
+        }
+        assert_eq!(outcome.partitions[1].epoch_chosen, 12);
+    }
 }

@@ -14,7 +14,7 @@ use crate::objective::{Alignment, Objective, OverClasses, Refinement};
 use crate::ops::{Prototypes, Similarity};
 use crate::optim::Optimizer;
 use crate::run::{CheckpointEvery, Fingerprints};
-use crate::train::{FirstLayer, Options, PseudoLabels};
+use crate::train::{FirstLayer, Options, PseudoLabels, Select};
 
 /// The released code's default task.
 const RELEASE_TASK: [&str; 2] = ["amazon_surf", "amazon_decaf"];
@@ -163,6 +163,17 @@ pub(super) struct TrainArgs {
     /// [default: l2; robust: rooted]
     #[arg(long, value_enum, help_heading = "Training")]
     pub normalise: Option<NormaliseName>,
+
+    /// Which networks are the result: of the last epoch, of the epoch in which near target rows have
+    /// one label and all classes have rows most (no test label is used), the mean of those of the
+    /// last third, or best-test, an oracle that the test labels choose [default: last]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub select: Option<SelectName>,
+
+    /// With --select consensus: the run ends when the consensus has not risen for so many epochs in
+    /// any partition
+    #[arg(long, value_name = "E", help_heading = "Training")]
+    pub patience: Option<usize>,
 
     /// Initial parameters of every partition, instead of drawn ones
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Training")]
@@ -338,6 +349,14 @@ pub(super) enum PseudoLabelsName {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SelectName {
+    Last,
+    Consensus,
+    Average,
+    BestTest,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum NormaliseName {
     L2,
     Centred,
@@ -421,6 +440,13 @@ const NORMALISATIONS: Table<NormaliseName, Normalisation, 3> = [
     (NormaliseName::L2, Normalisation::L2),
     (NormaliseName::Centred, Normalisation::Centred),
     (NormaliseName::Rooted, Normalisation::Rooted),
+];
+
+const SELECTIONS: Table<SelectName, Select, 4> = [
+    (SelectName::Last, Select::Last),
+    (SelectName::Consensus, Select::Consensus),
+    (SelectName::Average, Select::Average),
+    (SelectName::BestTest, Select::BestTest),
 ];
 
 const INITIALISATIONS: Table<InitName, Initialisation, 2> = [
@@ -551,6 +577,11 @@ impl TrainArgs {
         spelled(&self.recipe)
     }
 
+    /// The name of what `options` keep.
+    pub fn select(&self, options: &Options) -> String {
+        name(&SELECTIONS, &options.select)
+    }
+
     /// The files of the task, found, under names that hold from any folder.
     pub fn files(&self) -> Result<TaskFiles> {
         let absolute = |path: PathBuf| {
@@ -635,6 +666,7 @@ impl TrainArgs {
             (RecipeName::Paper, TaskNames::Bundled) => 600,
             _ => recipe.epochs,
         };
+        let select = pick(&self.select, &SELECTIONS, recipe.select);
         let positive = |x: f64| x > 0.0;
         let lr = self.lr.unwrap_or(recipe.lr);
         let decay = self.weight_decay.unwrap_or(recipe.weight_decay);
@@ -656,6 +688,8 @@ impl TrainArgs {
             normalisation: pick(&self.normalise, &NORMALISATIONS, recipe.normalisation),
             pseudo_labels: pick(&self.pseudo_labels, &PSEUDO_LABELS, recipe.pseudo_labels),
             members: at_least_one("--members", members)?,
+            select,
+            patience: self.patience(select)?,
         })
     }
 
@@ -734,6 +768,10 @@ impl TrainArgs {
             "pseudo-labels",
             text(name(&PSEUDO_LABELS, &options.pseudo_labels)),
         );
+        set("select", text(name(&SELECTIONS, &options.select)));
+        if let Some(epochs) = options.patience {
+            set("patience", count(epochs));
+        }
         set("alignment", text(spelled(&self.alignment)));
         match &objective.alignment {
             Alignment::Pairwise(prototypes) => {
@@ -753,6 +791,16 @@ impl TrainArgs {
             set("checkpoint-every", count(every));
         }
         table
+    }
+
+    fn patience(&self, select: Select) -> Result<Option<usize>> {
+        match (self.patience, select) {
+            (Some(_), Select::Last | Select::Average | Select::BestTest) => Err(usage(
+                "--patience waits for the consensus to rise: give --select consensus with it",
+            )),
+            (Some(epochs), Select::Consensus) => at_least_one("--patience", epochs).map(Some),
+            (None, _) => Ok(None),
+        }
     }
 
     fn objective(&self, recipe: Objective) -> Result<Objective> {

@@ -21,7 +21,9 @@ use crate::run::{
     self, CheckpointEvery, Config, PartitionSummary, Program, Recorder, RunDirectory, Summary,
     checkpoint,
 };
-use crate::train::{EpochMetrics, Options, Outcome, Problem, Session, memory, train_watched};
+use crate::train::{
+    EpochMetrics, Options, Outcome, Problem, Select, Session, memory, train_watched,
+};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -113,8 +115,8 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         Err(stopped) => return Err(stopped.told(directory, is_new)),
     };
 
-    let recipe = args.recipe();
-    let summary = Summary::new(&task, &problem, &outcome, device, recipe);
+    let (recipe, select) = (args.recipe(), args.select(&options));
+    let summary = Summary::new(&task, &problem, &outcome, device, recipe, select);
     let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
     let labels = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
     let table = predictions::to_csv(&labels, &task.classes);
@@ -128,7 +130,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let folder = directory.path().display().to_string();
     directory.finish()?;
 
-    tell(&summary, outcome.ms_per_epoch, &text, &folder)?;
+    tell(&summary, &options, outcome.ms_per_epoch, &text, &folder)?;
     if args.json {
         let report = Report {
             run: folder,
@@ -355,24 +357,40 @@ impl Progress {
 }
 
 /// Tells what a run came to.
-fn tell(summary: &Summary, ms_per_epoch: f64, text: &Text, folder: &str) -> Result<()> {
+fn tell(
+    summary: &Summary,
+    options: &Options,
+    ms_per_epoch: f64,
+    text: &Text,
+    folder: &str,
+) -> Result<()> {
     let percent = |x: Option<f64>| x.map_or("–".to_string(), |x| format!("{x:.2}"));
+    let is_last = options.select == Select::Last;
     let mut table = table();
-    table.set_header([
+    let mut header = vec![
         "partition",
         "last epoch %",
         "best epoch % (oracle)",
         "source %",
         "labelled target %",
-    ]);
+    ];
+    if !is_last {
+        header.extend(["chosen %", "after epochs"]);
+    }
+    table.set_header(header);
     for PartitionSummary { result, .. } in &summary.partitions {
-        table.add_row([
+        let mut row = vec![
             result.partition.to_string(),
             percent(result.accuracy_last),
             percent(result.accuracy_best),
             percent(result.source_accuracy),
             percent(result.labelled_accuracy),
-        ]);
+        ];
+        if !is_last {
+            row.push(percent(result.accuracy_chosen));
+            row.push(result.epoch_chosen.to_string());
+        }
+        table.add_row(row);
     }
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Right);
@@ -385,6 +403,18 @@ fn tell(summary: &Summary, ms_per_epoch: f64, text: &Text, folder: &str) -> Resu
                 "accuracy on the unlabelled target, last epoch: {mean:.2} ± {std:.2} % \
                  (mean ± standard deviation of {partitions})"
             ))?;
+            if let (false, Some(mean), Some(std)) =
+                (is_last, summary.mean_chosen, summary.std_chosen)
+            {
+                let note = match options.select {
+                    Select::BestTest => ", an oracle: the test labels choose",
+                    _ => "",
+                };
+                text.line(format_args!(
+                    "chosen by --select {}, which is kept: {mean:.2} ± {std:.2} %{note}",
+                    summary.select
+                ))?;
+            }
             text.line(format_args!(
                 "best epoch: {} %, an oracle: it is chosen by the test labels, which nobody has",
                 percent(summary.mean_best)

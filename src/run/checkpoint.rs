@@ -1,6 +1,6 @@
-//! Checkpoints: a run's state as safetensors, `value.0`, … (`F32`) and `labels.0`, … (`I32`), with
-//! the epochs trained, the length of the metrics' file then, and a checksum of the tensors as JSON in
-//! the metadata.
+//! Checkpoints: a run's state as safetensors, `value.0`, …, `kept.0`, … (`F32`) and `labels.0`, …
+//! (`I32`), with the epochs trained, the length of the metrics' file then, what is kept of each
+//! partition, and a checksum of it all as JSON in the metadata.
 //!
 //! The checkpoint before the last is kept too: should the last be cut short or damaged, the run goes
 //! on from there, and ends with the same bytes.
@@ -17,7 +17,7 @@ use crate::data::legible;
 use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::parameters::open;
-use crate::train::Snapshot;
+use crate::train::{Chosen, Selection, Snapshot};
 
 /// Name of the last checkpoint.
 pub const LAST: &str = "checkpoint.safetensors";
@@ -25,7 +25,7 @@ pub const LAST: &str = "checkpoint.safetensors";
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 
 /// Version of the format; a change that an older reader would misread raises it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Key of the metadata.
 const KEY: &str = "ssan-checkpoint";
@@ -44,7 +44,8 @@ struct Description {
     format: u32,
     epochs: usize,
     metrics: u64,
-    /// SHA-256 of the two numbers and of all tensors' bytes, values first.
+    chosen: Vec<Chosen>,
+    /// SHA-256 of the numbers and of all tensors' bytes: values, labels, kept.
     sha256: String,
 }
 
@@ -68,22 +69,31 @@ impl Checkpoint {
             epochs,
             values,
             labels,
+            selection,
         } = &self.snapshot;
-        let values = values.iter().enumerate().map(|(i, values)| {
-            let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            (format!("value.{i}"), Dtype::F32, values.len(), bytes)
-        });
+        let reals = |name: &'static str, all: &[Vec<f32>]| -> Vec<_> {
+            let all = all.iter().enumerate();
+            all.map(|(i, values)| {
+                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                (format!("{name}.{i}"), Dtype::F32, values.len(), bytes)
+            })
+            .collect()
+        };
         let labels = labels.iter().enumerate().map(|(i, labels)| {
             let bytes: Vec<u8> = labels.iter().flat_map(|x| x.to_le_bytes()).collect();
             (format!("labels.{i}"), Dtype::I32, labels.len(), bytes)
         });
-        let tensors: Vec<_> = values.chain(labels).collect();
-        let mut hash = hash(*epochs, self.metrics);
+        let mut tensors: Vec<_> = reals("value", values);
+        tensors.extend(labels);
+        tensors.extend(reals("kept", &selection.values));
+        let chosen = selection.chosen.clone();
+        let mut hash = hash(*epochs, self.metrics, &chosen);
         tensors.iter().for_each(|(.., bytes)| hash.update(bytes));
         let description = Description {
             format: FORMAT,
             epochs: *epochs,
             metrics: self.metrics,
+            chosen,
             sha256: files::hexadecimal(&hash.finalize()),
         };
         let description = serde_json::to_string(&description).expect("numbers and text");
@@ -106,8 +116,9 @@ impl Checkpoint {
 }
 
 /// The checksum's beginning.
-fn hash(epochs: usize, metrics: u64) -> Sha256 {
-    Sha256::new().chain_update(format!("{epochs} {metrics} "))
+fn hash(epochs: usize, metrics: u64, chosen: &[Chosen]) -> Sha256 {
+    let chosen = serde_json::to_string(chosen).expect("numbers");
+    Sha256::new().chain_update(format!("{epochs} {metrics} {chosen} "))
 }
 
 /// The checkpoint in the bytes of a file.
@@ -128,7 +139,7 @@ fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
             description.format
         ));
     }
-    let mut hash = hash(description.epochs, description.metrics);
+    let mut hash = hash(description.epochs, description.metrics, &description.chosen);
     let mut all = |prefix: &str, kind: Dtype| -> Cause<Vec<&[u8]>> {
         let mut found = BTreeMap::new();
         for (name, view) in file.iter() {
@@ -147,6 +158,7 @@ fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
         Ok(found)
     };
     let (values, labels) = (all("value.", Dtype::F32)?, all("labels.", Dtype::I32)?);
+    let kept = all("kept.", Dtype::F32)?;
     if files::hexadecimal(&hash.finalize()) != description.sha256 {
         return Err("is damaged: its checksum does not hold".to_string());
     }
@@ -154,17 +166,23 @@ fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
         let chunks = bytes.chunks_exact(4);
         chunks.map(|b| b.try_into().expect("4 bytes"))
     }
-    let values = values
-        .into_iter()
-        .map(|bytes| four(bytes).map(f32::from_le_bytes).collect());
+    let reals = |all: Vec<&[u8]>| -> Vec<Vec<f32>> {
+        let all = all.into_iter();
+        all.map(|bytes| four(bytes).map(f32::from_le_bytes).collect())
+            .collect()
+    };
     let labels = labels
         .into_iter()
         .map(|bytes| four(bytes).map(i32::from_le_bytes).collect());
     Ok(Checkpoint {
         snapshot: Snapshot {
             epochs: description.epochs,
-            values: values.collect(),
+            values: reals(values),
             labels: labels.collect(),
+            selection: Selection {
+                chosen: description.chosen,
+                values: reals(kept),
+            },
         },
         metrics: description.metrics,
     })
@@ -182,6 +200,13 @@ mod tests {
                     .map(|i| vec![i as f32 + 0.1, f32::MIN_POSITIVE])
                     .collect(),
                 labels: vec![vec![-1, 3, 0]],
+                selection: Selection {
+                    chosen: vec![Chosen {
+                        epochs: 2,
+                        score: 0.1 + 0.2,
+                    }],
+                    values: vec![vec![1.5], vec![2.5, 0.1]],
+                },
             },
             metrics: 77,
         }

@@ -27,6 +27,12 @@ pub struct Summary {
     pub std_last: Option<f64>,
     /// Mean of the partitions' best accuracies, which an oracle chooses.
     pub mean_best: Option<f64>,
+    /// How the networks that are kept were chosen.
+    pub select: String,
+    /// Mean of the accuracies of those.
+    pub mean_chosen: Option<f64>,
+    /// Their standard deviation.
+    pub std_chosen: Option<f64>,
 }
 
 /// The result of a partition.
@@ -47,6 +53,7 @@ impl Summary {
         outcome: &Outcome,
         device: String,
         recipe: String,
+        select: String,
     ) -> Summary {
         let opinions = outcome.opinions.chunks_exact(problem.members);
         let labels = problem.partitions.iter().zip(opinions);
@@ -59,6 +66,7 @@ impl Summary {
             outcome.partitions.iter().map(of).collect()
         };
         let last = values(|p| p.accuracy_last).map(|values| mean_and_std(&values));
+        let chosen = values(|p| p.accuracy_chosen).map(|values| mean_and_std(&values));
         let best = values(|p| p.accuracy_best).map(|values| mean_and_std(&values));
         Summary {
             source: task.source.name.clone(),
@@ -70,6 +78,9 @@ impl Summary {
             mean_last: last.map(|(mean, _)| mean),
             std_last: last.map(|(_, std)| std),
             mean_best: best.map(|(mean, _)| mean),
+            select,
+            mean_chosen: chosen.map(|(mean, _)| mean),
+            std_chosen: chosen.map(|(_, std)| std),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a run needs in memory, before anything is taken.
 
-use super::Options;
+use super::{Options, Select};
 use crate::data::Task;
 use crate::error::{Error, Result};
 use crate::memory::available;
@@ -13,13 +13,18 @@ pub fn needed(task: &Task, partitions: usize, options: &Options) -> f64 {
     let (source, target) = (&task.source.features, &task.target.features);
     let networks = partitions.saturating_mul(options.members);
     let dimensions = options.dimensions(source.cols, target.cols, task.classes.len());
-    // Value, gradient and the optimiser's state in f32; the value read back, in f32, and the initial
-    // and the trained one in f64.
+    // Value, gradient and the optimiser's state in f32; the value read back, in f32, what is kept of
+    // it, and the initial and the trained one in f64.
     let copies = match options.optimizer {
         Optimizer::Sgd | Optimizer::MomentumSgd => 3.0,
         Optimizer::Adam => 4.0,
     };
-    let trained = 4.0 * (copies + 1.0);
+    let kept = if options.select == Select::Last {
+        0.0
+    } else {
+        2.0
+    };
+    let trained = 4.0 * (copies + 1.0 + kept);
     let mut per_network = dimensions.parameter_count() * (trained + 2.0 * 8.0);
     let (mut shared, mut passing) = (0.0, 0.0f64);
     let (common, classes) = (options.common as f64, task.classes.len() as f64);

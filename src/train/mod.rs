@@ -10,6 +10,7 @@ pub mod memory;
 mod neighbours;
 mod problem;
 mod pseudo_labels;
+mod select;
 mod session;
 mod snapshot;
 
@@ -21,6 +22,7 @@ pub use first_layer::FirstLayer;
 pub use neighbours::Neighbours;
 pub use problem::{PartitionLabels, Problem, target_rows};
 pub use pseudo_labels::PseudoLabels;
+pub use select::{Chosen, Select, Selection};
 pub(crate) use session::softmax_rows;
 pub use session::{Session, recorded_step};
 use snapshot::Observer;
@@ -70,6 +72,11 @@ pub struct Options {
     pub pseudo_labels: Option<PseudoLabels>,
     /// Networks of a partition, each from its own initial parameters, whose vote is the result.
     pub members: usize,
+    /// Which state of the networks is the result.
+    pub select: Select,
+    /// Epochs after which the run ends where no partition's consensus has risen; for
+    /// [`Select::Consensus`] alone.
+    pub patience: Option<usize>,
 }
 
 impl Options {
@@ -90,6 +97,8 @@ impl Options {
         normalisation: Normalisation::L2,
         pseudo_labels: None,
         members: 1,
+        select: Select::Last,
+        patience: None,
     };
 
     /// Another start and schedule, networks that vote, and pseudo-labels. More accurate than the
@@ -204,6 +213,10 @@ pub struct PartitionResult {
     /// The largest of any epoch and of any of the partition's networks alone: an oracle, since it
     /// looks at the test labels.
     pub accuracy_best: Option<f64>,
+    /// Accuracy of the vote of the state that [`Options::select`] keeps.
+    pub accuracy_chosen: Option<f64>,
+    /// Epochs trained before that state; before the last one that went into an average.
+    pub epoch_chosen: usize,
     /// Accuracy on the source rows after the last epoch, mean over the networks.
     pub source_accuracy: Option<f64>,
     /// Accuracy on the labelled target rows after the last epoch, mean over the networks.
@@ -234,9 +247,9 @@ pub struct ClassPrototypes {
 pub struct Outcome {
     /// One result per partition.
     pub partitions: Vec<PartitionResult>,
-    /// What each partition's trained parameters say of the target rows.
+    /// What the networks that are kept say of the target rows.
     pub opinions: Vec<Opinions>,
-    /// Trained parameters of each partition.
+    /// Their parameters.
     pub parameters: Vec<Parameters>,
     /// Their prototypes; `None` without a second opinion.
     pub prototypes: Option<Vec<ClassPrototypes>>,
@@ -303,6 +316,8 @@ pub fn train_watched<T: Real>(
     let mut reading = 1;
     let start = session.steps();
     let mut done = start;
+    // A session that goes on from a snapshot has taken the candidate there.
+    let mut candidate = done;
     while done < options.epochs {
         let due = |epoch| {
             let how = options.pseudo_labels;
@@ -311,6 +326,14 @@ pub fn train_watched<T: Real>(
         // What a session starts from has the labels of its epoch.
         if let Some(how) = due(done).filter(|_| done > start || start == 0) {
             session.label(&how)?;
+        }
+        if done > candidate && options.select.is_candidate(done, options.epochs) {
+            session.consider(options.select)?;
+            candidate = done;
+            let patience = options.patience.unwrap_or(usize::MAX);
+            if done - session.settled() >= patience {
+                break;
+            }
         }
         if done > start {
             let pause = watch.pause(done);
@@ -325,7 +348,8 @@ pub fn train_watched<T: Real>(
         let most = reading.min(options.epochs - done).min(session::RING);
         let most = most.min(watch.asks_at(done).saturating_sub(done).max(1));
         let next = (done + 1..done + most).find(|&epoch| due(epoch).is_some());
-        let epochs = next.unwrap_or(done + most) - done;
+        let next = next.unwrap_or(done + most);
+        let epochs = next.min(options.select.next(done, options.epochs)) - done;
         let began = Instant::now();
         let complete = session.run(epochs)?;
         let elapsed = began.elapsed();
@@ -340,9 +364,14 @@ pub fn train_watched<T: Real>(
     }
     take(session.finish()?, watch)?;
     let ms_per_epoch = median(&mut times) / problem.partitions.len() as f64;
+    let last = session.opinions()?;
+    if done > candidate && options.select.is_candidate(done, options.epochs) {
+        session.consider(options.select)?;
+    }
+    let chosen = session.choose()?;
     let opinions = session.opinions()?;
     Ok(Some(Outcome {
-        partitions: seen.results(problem, options, &opinions),
+        partitions: seen.results(problem, done, &last, &chosen, &opinions),
         opinions,
         parameters: session.parameters()?,
         prototypes: session.prototypes()?,
@@ -381,24 +410,32 @@ impl Seen {
     fn results(
         &self,
         problem: &Problem,
-        options: &Options,
+        epochs: usize,
+        last: &[Opinions],
+        chosen: &[usize],
         opinions: &[Opinions],
     ) -> Vec<PartitionResult> {
-        let networks = self.last.chunks_exact(self.members);
-        let networks = networks.zip(opinions.chunks_exact(self.members));
-        let results = networks.zip(&problem.partitions).enumerate();
-        let results = results.map(|(partition, ((last, opinions), labels))| {
+        let accuracies = |opinions: &[Opinions]| -> Vec<Option<f64>> {
+            let each = opinions.chunks_exact(self.members);
+            let each = each.zip(&problem.partitions);
+            each.map(|(opinions, labels)| labels.evaluate(opinions, problem.classes))
+                .map(|evaluation| evaluation.map(|e| e.accuracy))
+                .collect()
+        };
+        let (accuracy_last, accuracy_chosen) = (accuracies(last), accuracies(opinions));
+        let networks = self.last.chunks_exact(self.members).enumerate();
+        let results = networks.map(|(partition, last)| {
             let mean = |of: fn(&EpochMetrics) -> Option<f64>| {
                 let sum: Option<f64> = last.iter().map(|m| m.as_ref().and_then(of)).sum();
                 sum.map(|sum| sum / self.members as f64)
             };
             PartitionResult {
                 partition,
-                epochs: options.epochs,
-                accuracy_last: labels
-                    .evaluate(opinions, problem.classes)
-                    .map(|e| e.accuracy),
+                epochs,
+                accuracy_last: accuracy_last[partition],
                 accuracy_best: self.best[partition],
+                accuracy_chosen: accuracy_chosen[partition],
+                epoch_chosen: chosen[partition],
                 source_accuracy: mean(|m| m.source_acc),
                 labelled_accuracy: mean(|m| m.labelled_acc),
             }

@@ -45,7 +45,7 @@ pub struct Problem {
     pub members: usize,
     /// Mean of the unit rows of source and target, where it was taken off.
     pub means: Option<[Vec<f64>; 2]>,
-    /// Graph of the target rows, where pseudo-labels are made with it.
+    /// Graph of the target rows, where pseudo-labels or the selection of a state need it.
     pub neighbours: Option<Neighbours>,
 }
 
@@ -69,7 +69,7 @@ impl Problem {
         let mut target = task.target.features.select_rows(&target);
         let how = options.normalisation;
         let means = source.normalise(how).zip(target.normalise(how));
-        let neighbours = options.pseudo_labels.map(|_| Neighbours::new(&target));
+        let neighbours = options.needs_neighbours().then(|| Neighbours::new(&target));
         Problem {
             classes: task.classes.len(),
             partitions,

@@ -7,8 +7,10 @@ use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
+use crate::train::select::consensus;
 use crate::train::{
-    ClassPrototypes, EpochMetrics, Opinions, Options, Problem, PseudoLabels, Snapshot, vote,
+    ClassPrototypes, EpochMetrics, Opinions, Options, Problem, PseudoLabels, Select, Selection,
+    Snapshot, vote,
 };
 
 /// Epochs of metrics that the device keeps before they are read back.
@@ -24,6 +26,7 @@ pub struct Session<'a, T: Real> {
     terms: Terms,
     ring: Var,
     pseudo_targets: Option<Labels>,
+    selection: Selection<T>,
     alpha: f64,
     /// Rows behind each accuracy: source, labelled, unlabelled of known class; per partition.
     counts: Vec<[usize; 3]>,
@@ -70,6 +73,7 @@ impl<'a, T: Real> Session<'a, T> {
             terms,
             ring,
             pseudo_targets,
+            selection: Selection::new(),
             alpha: options.objective.alpha,
             counts,
             all_known,
@@ -104,6 +108,7 @@ impl<'a, T: Real> Session<'a, T> {
             epochs: self.steps,
             values: values.collect::<Result<_>>()?,
             labels: labels.collect::<Result<_>>()?,
+            selection: self.selection.clone(),
         })
     }
 
@@ -117,7 +122,13 @@ impl<'a, T: Real> Session<'a, T> {
         let sizes: Vec<usize> = state.iter().map(|var| var.shape.len()).collect();
         let labels = self.pseudo_targets.iter().map(|l| l.partitions * l.rows);
         let labels: Vec<usize> = labels.collect();
-        if snapshot.sizes() != (sizes, labels) || snapshot.epochs == 0 {
+        let chosen = &snapshot.selection.chosen;
+        let kept: Vec<usize> = snapshot.selection.values.iter().map(Vec::len).collect();
+        let parameters = self.device.graph().parameters().iter();
+        let parameters: Vec<usize> = parameters.map(|var| var.shape.len()).collect();
+        let selected = (chosen.len() == self.problem.partitions.len() && kept == parameters)
+            || (chosen.is_empty() && kept.is_empty());
+        if snapshot.sizes() != (sizes, labels) || snapshot.epochs == 0 || !selected {
             let cause = "is of a run with other data or options";
             return Ok(Err(cause.to_string()));
         }
@@ -127,6 +138,7 @@ impl<'a, T: Real> Session<'a, T> {
         for (labels, values) in self.pseudo_targets.into_iter().zip(&snapshot.labels) {
             self.device.write_labels(labels, values)?;
         }
+        self.selection = snapshot.selection.clone();
         self.steps = snapshot.epochs;
         self.pending = vec![None; self.problem.networks()];
         self.read(self.steps - 1..self.steps)?;
@@ -215,6 +227,79 @@ impl<'a, T: Real> Session<'a, T> {
             });
         let made: Vec<i32> = made.collect();
         self.device.write_labels(targets, &made)
+    }
+
+    /// Considers the networks as they are now as what is kept.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub(super) fn consider(&mut self, how: Select) -> Result<()> {
+        let parameters = self.device.graph().parameters().to_vec();
+        let read = |device: &dyn Device<T>| -> Result<Vec<Vec<T>>> {
+            parameters.iter().map(|&var| device.read(var)).collect()
+        };
+        let (problem, steps) = (self.problem, self.steps);
+        if how == Select::Average {
+            let values = read(&*self.device)?;
+            let partitions = problem.partitions.len();
+            self.selection.average(partitions, steps, values);
+            return Ok(());
+        }
+        self.device.forward()?;
+        let opinions = self.opinions()?;
+        let partitions = opinions.chunks_exact(problem.members);
+        let partitions = partitions.zip(&problem.partitions);
+        let scores: Vec<f64> = match (how, &problem.neighbours) {
+            (Select::BestTest, _) => partitions
+                .map(|(opinions, labels)| labels.evaluate(opinions, problem.classes))
+                .map(|evaluation| evaluation.map_or(0.0, |e| e.accuracy))
+                .collect(),
+            (_, Some(graph)) => partitions
+                .map(|(opinions, labels)| consensus(graph, opinions, labels, problem.classes))
+                .collect(),
+            (_, None) => panic!("the problem was made without the graph of its target"),
+        };
+        let better = self.selection.better(steps, &scores);
+        if better.is_empty() {
+            return Ok(());
+        }
+        let values = read(&*self.device)?;
+        if self.selection.values.is_empty() {
+            self.selection.values = values;
+            return Ok(());
+        }
+        let kept = self.selection.values.iter_mut();
+        for ((kept, values), var) in kept.zip(&values).zip(&parameters) {
+            for p in &better {
+                for network in p * problem.members..(p + 1) * problem.members {
+                    kept[var.at(network)].copy_from_slice(&values[var.at(network)]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Epochs after which no candidate was better than those before.
+    pub(super) fn settled(&self) -> usize {
+        self.selection.settled()
+    }
+
+    /// Puts the networks that are kept in the place of the last ones, with a forward pass of
+    /// theirs, and returns the epochs each partition's were trained.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub(super) fn choose(&mut self) -> Result<Vec<usize>> {
+        if self.selection.chosen.is_empty() {
+            return Ok(vec![self.steps; self.problem.partitions.len()]);
+        }
+        let parameters = self.device.graph().parameters().to_vec();
+        for (var, values) in parameters.into_iter().zip(&self.selection.values) {
+            self.device.write(var, values)?;
+        }
+        self.device.forward()?;
+        let chosen = self.selection.chosen.iter();
+        Ok(chosen.map(|chosen| chosen.epochs).collect())
     }
 
     /// What each partition's network and prototypes said of the target rows in the last forward

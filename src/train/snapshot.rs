@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::real::Real;
-use crate::train::EpochMetrics;
+use crate::train::{EpochMetrics, Selection};
 
 /// All that the rest of a run depends on besides its problem, options and initial parameters.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Snapshot<T> {
     pub values: Vec<Vec<T>>,
     /// The pseudo-labels in use, where there are any.
     pub labels: Vec<Vec<i32>>,
+    /// The states kept so far.
+    pub selection: Selection<T>,
 }
 
 impl<T> Snapshot<T> {
