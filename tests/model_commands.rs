@@ -400,7 +400,7 @@ fn inspection_of_models_and_runs() {
     assert_eq!(found["classes"], serde_json::json!(["ant", "bee", "cat"]));
     assert_eq!(
         (&found["normalisation"], &found["prototypes"]),
-        (&"l2-centre-l2".into(), &"cosine".into())
+        (&"root-l2-centre-l2".into(), &"cosine".into())
     );
 
     let found = json(at, "inspect run --json");
