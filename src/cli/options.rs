@@ -14,7 +14,7 @@ use crate::objective::{Alignment, Objective, OverClasses, Refinement};
 use crate::ops::{Prototypes, Similarity};
 use crate::optim::Optimizer;
 use crate::run::{CheckpointEvery, Fingerprints};
-use crate::train::{FirstLayer, Options, PseudoLabels, Select};
+use crate::train::{Control, FirstLayer, Options, PseudoLabels, Select};
 
 /// The released code's default task.
 const RELEASE_TASK: [&str; 2] = ["amazon_surf", "amazon_decaf"];
@@ -174,6 +174,16 @@ pub(super) struct TrainArgs {
     /// any partition
     #[arg(long, value_name = "E", help_heading = "Training")]
     pub patience: Option<usize>,
+
+    /// Train the same networks on the labelled target rows alone too, and report it beside the
+    /// result: does the source help?
+    #[arg(long, value_enum, help_heading = "Comparison")]
+    pub baseline: Option<BaselineName>,
+
+    /// Train with Gaussian noise in the place of the source's features too, and report it beside
+    /// the result: does it matter what the source is?
+    #[arg(long, value_enum, help_heading = "Comparison")]
+    pub control: Option<ControlName>,
 
     /// Initial parameters of every partition, instead of drawn ones
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Training")]
@@ -354,6 +364,16 @@ pub(super) enum SelectName {
     Consensus,
     Average,
     BestTest,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum BaselineName {
+    TargetOnly,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ControlName {
+    Noise,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -582,6 +602,17 @@ impl TrainArgs {
         name(&SELECTIONS, &options.select)
     }
 
+    /// The runs to compare with, and their names.
+    pub fn controls(&self) -> Vec<(Control, String)> {
+        let baseline = self.baseline.map(|name| match name {
+            BaselineName::TargetOnly => (Control::TargetOnly, spelled(&name)),
+        });
+        let control = self.control.map(|name| match name {
+            ControlName::Noise => (Control::Noise, spelled(&name)),
+        });
+        baseline.into_iter().chain(control).collect()
+    }
+
     /// The files of the task, found, under names that hold from any folder.
     pub fn files(&self) -> Result<TaskFiles> {
         let absolute = |path: PathBuf| {
@@ -771,6 +802,12 @@ impl TrainArgs {
         set("select", text(name(&SELECTIONS, &options.select)));
         if let Some(epochs) = options.patience {
             set("patience", count(epochs));
+        }
+        if let Some(baseline) = &self.baseline {
+            set("baseline", text(spelled(baseline)));
+        }
+        if let Some(control) = &self.control {
+            set("control", text(spelled(control)));
         }
         set("alignment", text(spelled(&self.alignment)));
         match &objective.alignment {

@@ -18,11 +18,12 @@ use crate::parameters;
 use crate::predictions;
 use crate::run::embedding::embedding;
 use crate::run::{
-    self, CheckpointEvery, Config, PartitionSummary, Program, Recorder, RunDirectory, Summary,
-    checkpoint,
+    self, CheckpointEvery, Config, Interrupt, PartitionSummary, Program, Recorder, RunDirectory,
+    Summary, checkpoint,
 };
 use crate::train::{
-    EpochMetrics, Options, Outcome, Problem, Select, Session, memory, train_watched,
+    EpochMetrics, Options, Outcome, PartitionResult, Pause, Problem, Select, Session, Snapshot,
+    Watch, memory, train_watched,
 };
 
 /// What `--json` prints.
@@ -116,7 +117,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     };
 
     let (recipe, select) = (args.recipe(), args.select(&options));
-    let summary = Summary::new(&task, &problem, &outcome, device, recipe, select);
+    let mut summary = Summary::new(&task, &problem, &outcome, device, recipe, select);
     let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
     let labels = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
     let table = predictions::to_csv(&labels, &task.classes);
@@ -126,6 +127,25 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     }
     let picture = embedding(&task, &splits[0], &models[0], &initial[0])?;
     directory.write(run::EMBEDDING, &picture)?;
+    // What the run came to is in its folder by now; what it took on the device is free.
+    drop(session);
+    for (control, name) in args.controls() {
+        let (problem, options) = control.of(&problem, &options, args.seed);
+        let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+        let mut session = Session::new(&problem, &options, &initial, load)?;
+        let progress = Progress::new(&options, partitions);
+        progress.bar.set_prefix(format!("{name}: "));
+        let outcome = compare(&mut session, &options, progress)?;
+        let stopped = |signal| Error::Interrupted {
+            signal,
+            done: format!(
+                "by signal {signal} while {name} was trained: {0} keeps the models and \
+                 predictions, ssan train --resume {0} goes on",
+                directory.path().display()
+            ),
+        };
+        summary.add_control(name.clone(), &outcome.map_err(stopped)?);
+    }
     directory.write(run::SUMMARY, summary.to_json().as_bytes())?;
     let folder = directory.path().display().to_string();
     directory.finish()?;
@@ -239,6 +259,55 @@ fn record(
     })
 }
 
+/// What becomes of the partitions of a run to compare with, or the signal that stopped it.
+fn compare(
+    session: &mut Session<f32>,
+    options: &Options,
+    progress: Progress,
+) -> Result<std::result::Result<Vec<PartitionResult>, u8>> {
+    let mut listener = Listener {
+        interrupt: Interrupt::catch()?,
+        progress,
+    };
+    let outcome = train_watched(session, options, Vec::new(), &mut listener);
+    listener.progress.bar.finish_and_clear();
+    Ok(match outcome? {
+        Some(outcome) => Ok(outcome.partitions),
+        None => Err(listener
+            .interrupt
+            .signal()
+            .expect("only a signal stops a run")),
+    })
+}
+
+/// Shows a run that leaves nothing, and stops it at a signal.
+struct Listener {
+    interrupt: Interrupt,
+    progress: Progress,
+}
+
+impl Watch<f32> for Listener {
+    fn epoch(&mut self, metrics: &EpochMetrics) -> Result<()> {
+        self.progress.show(metrics);
+        Ok(())
+    }
+
+    fn pause(&mut self, _: usize) -> Pause {
+        match self.interrupt.signal() {
+            Some(_) => Pause::Stop,
+            None => Pause::None,
+        }
+    }
+
+    fn asks_at(&self, _: usize) -> usize {
+        usize::MAX
+    }
+
+    fn keep(&mut self, _: Snapshot<f32>) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// Nothing is left to do in a run that has ended.
 fn tell_ended(directory: RunDirectory, text: &Text) -> Result<()> {
     let folder = directory.path().display().to_string();
@@ -327,7 +396,7 @@ struct Progress {
 impl Progress {
     fn new(options: &Options, partitions: usize) -> Progress {
         let bar = ProgressBar::new(options.epochs as u64);
-        let style = "{bar:30} {pos}/{len} epochs  {msg}  {eta} left";
+        let style = "{prefix}{bar:30} {pos}/{len} epochs  {msg}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
         Progress {
             bar,
@@ -413,6 +482,19 @@ fn tell(
                 text.line(format_args!(
                     "chosen by --select {}, which is kept: {mean:.2} ± {std:.2} %{note}",
                     summary.select
+                ))?;
+            }
+            for control in &summary.controls {
+                let what = match control.name.as_str() {
+                    "noise" => "with noise as source",
+                    _ => "labelled target rows alone",
+                };
+                text.line(format_args!(
+                    "{what}: {} ± {} %; the run has {:+.2} ± {} more",
+                    percent(control.mean),
+                    percent(control.std),
+                    control.gain_mean.unwrap_or_default(),
+                    percent(control.gain_std)
                 ))?;
             }
             text.line(format_args!(

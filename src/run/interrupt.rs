@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
+use crate::error::{Error, Result};
+
 /// Whether, and by which signal, the process was asked to stop.
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,
@@ -17,7 +19,11 @@ impl Interrupt {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn catch() -> io::Result<Interrupt> {
+    pub fn catch() -> Result<Interrupt> {
+        Interrupt::register().map_err(|e| Error::Data(format!("signals cannot be caught: {e}")))
+    }
+
+    fn register() -> io::Result<Interrupt> {
         let signal = Arc::new(AtomicUsize::new(0));
         let again = Arc::new(AtomicBool::new(false));
         for caught in [SIGINT, SIGTERM] {

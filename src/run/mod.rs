@@ -28,7 +28,7 @@ pub use config::{Config, Fingerprints, Program};
 pub use directory::RunDirectory;
 pub use interrupt::Interrupt;
 pub use recorder::{CheckpointEvery, Recorder, Start};
-pub use summary::{PartitionSummary, Summary};
+pub use summary::{ControlSummary, PartitionSummary, Summary};
 
 use serde_json::json;
 

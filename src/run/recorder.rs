@@ -76,8 +76,7 @@ impl<'a> Recorder<'a> {
         let mut file = options.map_err(failed)?;
         file.set_len(length).map_err(failed)?;
         file.seek(SeekFrom::End(0)).map_err(failed)?;
-        let interrupt = Interrupt::catch()
-            .map_err(|e| Error::Data(format!("signals cannot be caught: {e}")))?;
+        let interrupt = Interrupt::catch()?;
         let recorder = Recorder {
             directory,
             metrics: BufWriter::new(file),

@@ -33,6 +33,26 @@ pub struct Summary {
     pub mean_chosen: Option<f64>,
     /// Their standard deviation.
     pub std_chosen: Option<f64>,
+    /// Runs to compare with.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub controls: Vec<ControlSummary>,
+}
+
+/// The result of a control, on the same partitions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ControlSummary {
+    /// `target-only` or `noise`.
+    pub name: String,
+    /// Accuracy of each partition.
+    pub accuracy: Vec<Option<f64>>,
+    /// Their mean.
+    pub mean: Option<f64>,
+    /// Their standard deviation.
+    pub std: Option<f64>,
+    /// Mean of what the run itself has more, partition by partition.
+    pub gain_mean: Option<f64>,
+    /// Standard deviation of that.
+    pub gain_std: Option<f64>,
 }
 
 /// The result of a partition.
@@ -81,7 +101,29 @@ impl Summary {
             select,
             mean_chosen: chosen.map(|(mean, _)| mean),
             std_chosen: chosen.map(|(_, std)| std),
+            controls: Vec::new(),
         }
+    }
+
+    /// Adds the control `name`, whose partitions came to `results`.
+    pub fn add_control(&mut self, name: String, results: &[PartitionResult]) {
+        let accuracy: Vec<Option<f64>> = results.iter().map(|p| p.accuracy_chosen).collect();
+        let known: Option<Vec<f64>> = accuracy.iter().copied().collect();
+        let own = self.partitions.iter().zip(&accuracy);
+        let gains = own.map(|(own, control)| Some(own.result.accuracy_chosen? - (*control)?));
+        let gains: Option<Vec<f64>> = gains.collect();
+        let (known, gains) = (
+            known.map(|x| mean_and_std(&x)),
+            gains.map(|x| mean_and_std(&x)),
+        );
+        self.controls.push(ControlSummary {
+            name,
+            accuracy,
+            mean: known.map(|(mean, _)| mean),
+            std: known.map(|(_, std)| std),
+            gain_mean: gains.map(|(mean, _)| mean),
+            gain_std: gains.map(|(_, std)| std),
+        });
     }
 
     /// The file's text.

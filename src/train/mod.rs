@@ -5,6 +5,7 @@
 //! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
 //! that looks at the test labels.
 
+mod control;
 mod first_layer;
 pub mod memory;
 mod neighbours;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub use control::Control;
 pub use first_layer::FirstLayer;
 pub use neighbours::Neighbours;
 pub use problem::{PartitionLabels, Problem, target_rows};

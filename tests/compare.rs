@@ -1,0 +1,190 @@
+//! What a run is compared with: labelled target rows alone, and noise as the source.
+
+#[path = "common/command.rs"]
+mod command;
+
+use std::path::Path;
+
+use approx::assert_relative_eq;
+use command::ssan;
+use serde_json::Value;
+use ssan::data::{Labelling, Task, digits};
+use ssan::device::{Cpu, Device};
+use ssan::graph::Graph;
+use ssan::train::{Control, EpochMetrics, Options, Outcome, Problem, train};
+use tempfile::TempDir;
+
+fn on_cpu(graph: Graph<f64>) -> ssan::Result<Box<dyn Device<f64>>> {
+    Ok(Box::new(Cpu::load(graph)))
+}
+
+/// The digits with `turned` times every source class's label moved on by one, for two partitions.
+fn problem(turned: usize, options: &Options) -> Problem {
+    let (mut source, target) = digits().unwrap();
+    source.labels.rotate_right(turned * 100);
+    let task = Task::new(source, target).unwrap();
+    let splits = task.splits(&Labelling::PerClass(3), 2, 1).unwrap();
+    Problem::new(&task, &splits, options)
+}
+
+fn run(problem: &Problem, options: &Options) -> (Outcome, Vec<EpochMetrics>) {
+    let mut metrics = Vec::new();
+    let initial = problem.initial_parameters(options, 3);
+    let outcome = train(problem, options, &initial, on_cpu, &mut |m| {
+        metrics.push(m.clone());
+        Ok(())
+    });
+    (outcome.unwrap(), metrics)
+}
+
+fn short(base: Options) -> Options {
+    Options {
+        epochs: 40,
+        common: 16,
+        members: 1,
+        ..base
+    }
+}
+
+/// The objective is the cross-entropy of the labelled rows, whatever the source is.
+#[test]
+fn target_only_hears_nothing_of_the_source() {
+    let options = short(Options::ROBUST);
+    let ends = [0, 1].map(|turned| {
+        let whole = problem(turned, &options);
+        let (alone, how) = Control::TargetOnly.of(&whole, &options, 1);
+        let (outcome, metrics) = run(&alone, &how);
+        for m in &metrics {
+            assert_eq!((m.source_ce, m.alignment, m.adversarial), (0.0, 0.0, 0.0));
+            assert_eq!((m.soft, m.pseudo_ce, m.source_acc), (0.0, 0.0, None));
+            assert!(m.total > 0.0);
+        }
+        assert_eq!(metrics.last().unwrap().labelled_acc, Some(100.0));
+        outcome
+    });
+    assert!(ends[0].opinions == ends[1].opinions);
+    assert!(ends[0].partitions[0].accuracy_last.unwrap() > 50.0);
+    let (with_source, _) = run(&problem(0, &options), &options);
+    assert!(with_source.opinions != ends[0].opinions);
+}
+
+/// Noise has the source's shape, labels and normalisation, and nothing else of it.
+#[test]
+fn noise_takes_the_place_of_the_source() {
+    for options in [short(Options::PAPER), short(Options::ROBUST)] {
+        let whole = problem(0, &options);
+        let (noise, how) = Control::Noise.of(&whole, &options, 5);
+        assert_eq!(how, options);
+        assert_eq!(
+            (noise.source.rows, noise.source.cols),
+            (whole.source.rows, whole.source.cols)
+        );
+        assert!(noise.target == whole.target && noise.partitions == whole.partitions);
+        for i in 0..noise.source.rows {
+            let squares: f64 = noise.source.row(i).iter().map(|x| x * x).sum();
+            assert_relative_eq!(squares, 1.0, epsilon = 1e-12);
+        }
+        let of_other = Control::Noise.of(&problem(1, &options), &options, 5).0;
+        assert!(of_other.source == noise.source, "it depends on the seed");
+        let other = Control::Noise.of(&whole, &options, 6).0;
+        assert!(other.source != noise.source && noise.source != whole.source);
+        let mean: f64 = noise.source.values.iter().sum::<f64>() / noise.source.values.len() as f64;
+        assert!(mean.abs() < 0.01, "{mean}");
+    }
+}
+
+const RUN: &str = "train --recipe robust --nepoch 40 --partition 2 --members 2 --d_common 8";
+
+fn summary(folder: &Path, line: &str) -> Value {
+    let output = ssan(folder, &format!("{line} --json"));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{line}: {error}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The run itself is the same with and without, and the gains are its partitions' differences.
+#[test]
+fn comparisons_stand_beside_the_result() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let alone = summary(at, &format!("{RUN} --out alone"));
+    assert!(alone.get("controls").is_none());
+    let line = format!("{RUN} --baseline target-only --control noise --out both");
+    let both = summary(at, &line);
+    for field in ["partitions", "mean_last", "mean_chosen"] {
+        assert_eq!(alone[field], both[field], "{field}");
+    }
+    let read = |file: &str| std::fs::read(at.join(file)).unwrap();
+    for file in ["metrics.jsonl", "predictions.csv", "model-1.safetensors"] {
+        assert_eq!(
+            read(&format!("alone/{file}")),
+            read(&format!("both/{file}"))
+        );
+    }
+    let controls = both["controls"].as_array().unwrap();
+    assert_eq!(controls.len(), 2);
+    for (control, name) in controls.iter().zip(["target-only", "noise"]) {
+        assert_eq!(control["name"], name);
+        let accuracy = |p: usize| control["accuracy"][p].as_f64().unwrap();
+        let own = |p: usize| both["partitions"][p]["accuracy_chosen"].as_f64().unwrap();
+        let gain = (own(0) - accuracy(0) + own(1) - accuracy(1)) / 2.0;
+        assert_relative_eq!(control["gain_mean"].as_f64().unwrap(), gain, epsilon = 1e-9);
+        let mean = (accuracy(0) + accuracy(1)) / 2.0;
+        assert_relative_eq!(control["mean"].as_f64().unwrap(), mean, epsilon = 1e-9);
+        assert!(mean > 30.0, "{name}: {mean} %");
+    }
+    let text = ssan(at, &format!("{line} --force"));
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    for words in ["labelled target rows alone: ", "with noise as source: "] {
+        assert!(text.contains(words), "{text}");
+    }
+    // The configuration that is left asks for the same comparisons.
+    let again = summary(at, "train --config both/config.toml --out again");
+    assert_eq!(again["controls"], both["controls"]);
+}
+
+/// A signal while a comparison trains loses nothing of the run.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_comparison_keeps_the_run() {
+    use std::process::{Command, Stdio};
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let whole = summary(at, &format!("{RUN} --baseline target-only --out whole"));
+    let long = format!("{RUN} --baseline target-only --control noise --out run");
+    let mut seen = false;
+    for attempt in 0..20 {
+        let _ = std::fs::remove_dir_all(at.join("run"));
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ssan"))
+            .args(long.split_whitespace())
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The last file of the run itself; then its comparisons.
+        while !at.join("run/embedding.npz").exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let id = child.id().to_string();
+        let _ = Command::new("kill").args(["-TERM", &id]).status();
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.code() == Some(143) && error.contains("was trained") {
+            assert!(error.contains("ssan train --resume run goes on"), "{error}");
+            seen = true;
+            break;
+        }
+        eprintln!("attempt {attempt}: {:?} {error}", output.status);
+    }
+    assert!(seen, "no signal came while a comparison was trained");
+    let read = |file: &str| std::fs::read(at.join(file)).unwrap();
+    for file in ["predictions.csv", "model-0.safetensors", "embedding.npz"] {
+        assert_eq!(read(&format!("run/{file}")), read(&format!("whole/{file}")));
+    }
+    assert!(!at.join("run/summary.json").exists());
+    let resumed = summary(at, "train --resume run");
+    assert_eq!(resumed["partitions"], whole["partitions"]);
+    assert_eq!(resumed["controls"][0], whole["controls"][0]);
+    assert_eq!(resumed["controls"][1]["name"], "noise");
+}
