@@ -47,6 +47,7 @@ pub mod optim;
 pub mod parameters;
 pub mod predictions;
 pub mod real;
+pub mod report;
 pub mod run;
 pub mod train;
 

@@ -126,6 +126,7 @@ fn no_arguments_train_the_bundled_digits() {
         "metrics.jsonl",
         "model-0.safetensors",
         "predictions.csv",
+        "report.html",
         "splits.json",
         "summary.json",
     ];

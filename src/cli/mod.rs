@@ -7,6 +7,7 @@ mod models;
 mod options;
 mod output;
 mod predict;
+mod report;
 mod train;
 
 use std::ffi::OsString;
@@ -36,6 +37,9 @@ enum Command {
     Predict(predict::PredictArgs),
     /// Compare the labels of a trained model, or of a run's vote, with those of a data file.
     Evaluate(evaluate::EvaluateArgs),
+    /// Report runs on one HTML page: losses and accuracies over the epochs, classes, and the common
+    /// space before and after training.
+    Report(report::ReportArgs),
     /// Show what a data file holds and how train would read it, or what a model or a run's folder
     /// holds.
     Inspect(inspect::InspectArgs),
@@ -66,6 +70,7 @@ fn run(words: &[OsString], matches: &ArgMatches) -> Result<()> {
         }
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices => output::print(&device::describe()),
     }

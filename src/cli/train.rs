@@ -16,6 +16,7 @@ use crate::model::Parameters;
 use crate::model_file;
 use crate::parameters;
 use crate::predictions;
+use crate::report::Report;
 use crate::run::embedding::embedding;
 use crate::run::{
     self, CheckpointEvery, Config, Interrupt, PartitionSummary, Program, Recorder, RunDirectory,
@@ -28,7 +29,7 @@ use crate::train::{
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Printed<'a> {
     /// The run's folder.
     run: String,
     /// See [`Outcome::ms_per_epoch`].
@@ -147,17 +148,18 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         summary.add_control(name.clone(), &outcome.map_err(stopped)?);
     }
     directory.write(run::SUMMARY, summary.to_json().as_bytes())?;
+    report(&directory);
     let folder = directory.path().display().to_string();
     directory.finish()?;
 
     tell(&summary, &options, outcome.ms_per_epoch, &text, &folder)?;
     if args.json {
-        let report = Report {
+        let printed = Printed {
             run: folder,
             ms_per_epoch: outcome.ms_per_epoch,
             summary: &summary,
         };
-        print(&serde_json::to_string(&report).expect("numbers and names"))?;
+        print(&serde_json::to_string(&printed).expect("numbers and names"))?;
     }
     Ok(())
 }
@@ -308,10 +310,22 @@ impl Watch<f32> for Listener {
     }
 }
 
+/// Writes the run's page. What is wrong with it does not harm the run.
+fn report(directory: &RunDirectory) {
+    let page = Report::of(&[directory.path()]);
+    let written = page.and_then(|page| directory.write(run::REPORT, page.html.as_bytes()));
+    if let Err(error) = written {
+        complain(&format!("note: there is no {}: {error}", run::REPORT));
+    }
+}
+
 /// Nothing is left to do in a run that has ended.
 fn tell_ended(directory: RunDirectory, text: &Text) -> Result<()> {
     let folder = directory.path().display().to_string();
     let summary = directory.file(run::SUMMARY);
+    if !directory.file(run::REPORT).exists() {
+        report(&directory);
+    }
     directory.finish()?;
     text.line(format_args!(
         "the run in {folder} has ended: nothing is left to do"
@@ -508,6 +522,6 @@ fn tell(
     }
     text.line(format_args!("{ms_per_epoch:.2} ms per epoch and partition"))?;
     text.line(format_args!(
-        "labels, models and all else: {folder}; ssan predict {folder} labels new samples"
+        "labels, models, report.html and all else: {folder}; ssan predict {folder} labels new samples"
     ))
 }

@@ -41,6 +41,7 @@ pub use keys::{Keys, LabelColumn};
 pub use label::{Label, class_indices};
 pub use labelling::Labelling;
 pub use matrix::{Matrix, Normalisation};
+pub(crate) use npz::read_arrays;
 pub use split::Split;
 pub use split_file::read_split;
 pub use task::Task;

@@ -1,11 +1,15 @@
 //! NumPy's `.npz`: `.npy` arrays in a zip archive.
 
 use std::io::{Cursor, Read};
+use std::path::Path;
 
 use zip::ZipArchive;
 
+use super::Matrix;
 use super::arrays::{Arrays, Cause, Entry, Values, legible};
 use super::npy::{HEAD, Npy};
+use crate::error::{Error, Result};
+use crate::files;
 use crate::memory::affordable;
 
 /// What deflate can expand a byte to, at most.
@@ -75,4 +79,37 @@ impl Arrays for Npz<'_> {
 
 fn damaged(what: impl std::fmt::Display) -> String {
     format!("is no .npz archive, or is truncated or damaged ({what}): fetch or save it again")
+}
+
+/// The arrays `names` of numbers in a `.npz` file; a vector as a column.
+///
+/// # Errors
+/// The file cannot be read or is none, or an array is missing or no matrix of numbers.
+pub(crate) fn read_arrays<const N: usize>(path: &Path, names: &[&str; N]) -> Result<[Matrix; N]> {
+    let bytes = files::read(path)?;
+    let read = || -> Cause<[Matrix; N]> {
+        let mut file = Npz::open(&bytes)?;
+        let mut all = Vec::new();
+        for name in names {
+            let found = file.entries().iter().position(|entry| entry.name == *name);
+            let at = found.ok_or_else(|| format!("has no array {name}"))?;
+            let shape = file.entries()[at].shape.clone();
+            let Values::Numbers(values) = file.read(at)? else {
+                return Err(format!("{name} holds no numbers"));
+            };
+            let cols = match shape[..] {
+                [_] => 1,
+                [_, cols] if cols > 0 => cols as usize,
+                _ => return Err(format!("{name} is no matrix")),
+            };
+            all.push(Matrix {
+                rows: values.len() / cols,
+                cols,
+                values,
+            });
+        }
+        let all: [Matrix; N] = all.try_into().expect("one for each name");
+        Ok(all)
+    };
+    read().map_err(|cause| Error::file(path, cause))
 }

@@ -4,7 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{CONFIG, EMBEDDING, METRICS, PREDICTIONS, SPLITS, SUMMARY, checkpoint};
+use super::{CONFIG, EMBEDDING, METRICS, PREDICTIONS, REPORT, SPLITS, SUMMARY, checkpoint};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model_file;
@@ -13,13 +13,14 @@ use crate::model_file;
 const LOCK: &str = "run.lock";
 
 /// Files of a run, besides the models.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     CONFIG,
     SPLITS,
     METRICS,
     PREDICTIONS,
     EMBEDDING,
     SUMMARY,
+    REPORT,
     checkpoint::LAST,
     checkpoint::PREVIOUS,
 ];

@@ -10,6 +10,7 @@
 //! | `predictions.csv` | labels of the unlabelled rows: [`crate::predictions`] |
 //! | `embedding.npz` | rows in the common space before and after training: [`embedding`] |
 //! | `summary.json` | the result: [`Summary`]; written last, so that with it the run has ended |
+//! | `report.html` | all of it to look at: [`crate::report`] |
 //! | `checkpoint.safetensors`, `checkpoint.previous.safetensors` | while it has not: [`checkpoint`] |
 //! | `run.lock` | held by the process that trains |
 //!
@@ -44,6 +45,8 @@ pub const METRICS: &str = "metrics.jsonl";
 pub const PREDICTIONS: &str = "predictions.csv";
 /// Name of the file with rows in the common space.
 pub const EMBEDDING: &str = "embedding.npz";
+/// Name of the report.
+pub const REPORT: &str = "report.html";
 /// Name of the result's file.
 pub const SUMMARY: &str = "summary.json";
 

