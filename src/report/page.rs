@@ -136,8 +136,7 @@ fn overview(runs: &[Run]) -> Markup {
             table {
                 thead {
                     tr {
-                        th { "run" }
-                        @if runs.len() > 1 { th { "task" } }
+                        @if runs.len() > 1 { th { "run" } th { "task" } }
                         th { "recipe" }
                         th { "partitions" }
                         th { "epochs" }
@@ -154,8 +153,7 @@ fn overview(runs: &[Run]) -> Markup {
                     @for run in runs {
                         @let s = &run.summary;
                         tr {
-                            td { (legible(&run.name)) }
-                            @if runs.len() > 1 { td { (task(run)) } }
+                            @if runs.len() > 1 { td { (legible(&run.name)) } td { (task(run)) } }
                             td { (s.recipe) }
                             td { (s.partitions.len()) }
                             td { (run.epochs.len()) }
