@@ -201,6 +201,15 @@ pub enum Form {
     Gram,
 }
 
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Form::Direct => "trained as its weight",
+            Form::Gram => "trained in Gram form",
+        })
+    }
+}
+
 /// The rows `X [n, d]` of a domain and the form of the first layer that reads them.
 #[derive(Clone, Copy, Debug)]
 pub struct Domain<'a> {

@@ -14,12 +14,16 @@ use crate::error::{Error, Result};
 use crate::run::{CONFIG, Config, Fingerprints, RunDirectory};
 
 /// Options that say where and how to run, not what: none of them is in a file.
-const OUTSIDE: [&str; 6] = ["out", "force", "resume", "config", "json", "help"];
+const OUTSIDE: [&str; 8] = [
+    "out", "force", "resume", "config", "json", "quiet", "verbose", "help",
+];
 
 /// Options that may be given beside `--resume`: with them the run is the same.
-const BESIDE_RESUME: [&str; 6] = [
+const BESIDE_RESUME: [&str; 8] = [
     "resume",
     "json",
+    "quiet",
+    "verbose",
     "checkpoint-every",
     "device",
     "cuda",

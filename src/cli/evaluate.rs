@@ -50,7 +50,10 @@ struct Report<'a> {
 /// Evaluates as the options say.
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
     let labelling = args.models.label()?;
-    let text = Text { json: args.json };
+    let text = Text {
+        json: args.json,
+        ..Text::default()
+    };
     let input = &args.models.input;
     for note in &labelling.samples.notes {
         text.line(format_args!("note: {}: {note}", labelling.samples.name))?;

@@ -2,6 +2,7 @@
 
 mod config;
 mod evaluate;
+mod help;
 mod inspect;
 mod models;
 mod options;
@@ -18,10 +19,15 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::device;
 use crate::error::Result;
 
+/// How a process ends, for scripts.
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 options that cannot work; 130 or 143 \
+    interrupted by Ctrl-C or SIGTERM, with what there is kept.\n\
+    NO_COLOR=1 switches colours off; progress is shown on a terminal alone.";
+
 /// Heterogeneous domain adaptation: learns from a labelled data set in one feature space to label
 /// another in a different one, of which only a few samples are labelled.
 #[derive(Parser)]
-#[command(name = "ssan", version, max_term_width = 100)]
+#[command(name = "ssan", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -43,6 +49,10 @@ enum Command {
     /// Show what a data file holds and how train would read it, or what a model or a run's folder
     /// holds.
     Inspect(inspect::InspectArgs),
+    /// Write a shell's completions to standard output.
+    Completions(help::CompletionsArgs),
+    /// Write the manual page to standard output, or one for each command to a folder.
+    Man(help::ManArgs),
     /// List what can be trained on: the CPU, CUDA devices, driver and NVRTC, or why there is none.
     Devices,
 }
@@ -71,6 +81,8 @@ fn run(words: &[OsString], matches: &ArgMatches) -> Result<()> {
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Completions(args) => help::completions(&args),
+        Command::Man(args) => help::man(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Devices => output::print(&device::describe()),
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::output::Talk;
 use crate::data::{self, Keys, LabelColumn, Labelling, Normalisation};
 use crate::device::Request;
 use crate::error::{Error, Result};
@@ -322,7 +323,8 @@ pub(super) struct TrainArgs {
     pub checkpoint_every: Option<usize>,
 
     /// Go on with the run in this folder, as if it had not been interrupted; its options are
-    /// there, and only --device, --cuda, --no-graph, --checkpoint-every and --json may be given
+    /// there, and only --device, --cuda, --no-graph, --checkpoint-every, --json, --quiet and --verbose
+    /// may be given
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub resume: Option<PathBuf>,
 
@@ -333,6 +335,9 @@ pub(super) struct TrainArgs {
     /// Print the result as one JSON object on standard output, and all else on standard error
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    #[command(flatten)]
+    pub talk: Talk,
 
     /// What the files that the options of --config or --resume name must hold.
     #[arg(skip)]

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Write};
 
+use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::error::{Error, Result};
@@ -33,17 +34,52 @@ pub(super) fn print(line: &str) -> Result<()> {
     write(format!("{line}\n").as_bytes())
 }
 
+/// How much a command says beside its result.
+#[derive(Args, Clone, Copy, Default)]
+pub(super) struct Talk {
+    /// Say nothing but errors: no text, no notes, no progress
+    #[arg(long, short, conflicts_with = "verbose", help_heading = "Output")]
+    pub quiet: bool,
+
+    /// Say more: memory, model, how it is computed
+    #[arg(long, short, help_heading = "Output")]
+    pub verbose: bool,
+}
+
 /// Text for people: on standard output, or on standard error where that is kept for JSON.
+#[derive(Clone, Copy, Default)]
 pub(super) struct Text {
     pub json: bool,
+    pub talk: Talk,
 }
 
 impl Text {
+    /// Writes a line that is asked for with `--verbose`.
+    ///
+    /// # Errors
+    /// As [`print`].
+    pub fn detail(&self, line: impl std::fmt::Display) -> Result<()> {
+        match self.talk.verbose {
+            true => self.line(line),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes a note to standard error.
+    pub fn note(&self, note: impl std::fmt::Display) {
+        if !self.talk.quiet {
+            complain(&format!("note: {note}"));
+        }
+    }
+
     /// Writes a line.
     ///
     /// # Errors
     /// As [`print`].
     pub fn line(&self, line: impl std::fmt::Display) -> Result<()> {
+        if self.talk.quiet {
+            return Ok(());
+        }
         if self.json {
             complain(&line.to_string());
             return Ok(());

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::config;
 use super::options::{TaskFiles, TrainArgs};
-use super::output::{Text, abridged, complain, counted, print, table};
+use super::output::{Text, abridged, counted, print, table};
 use crate::data::{self, Domain, Labelling, Split, Task};
 use crate::device;
 use crate::error::{Error, Result};
@@ -40,7 +40,15 @@ struct Printed<'a> {
 
 /// Trains as the options say.
 pub(super) fn run(args: &TrainArgs) -> Result<()> {
-    let text = Text { json: args.json };
+    let text = Text {
+        json: args.json,
+        talk: args.talk,
+    };
+    train(args, text)
+}
+
+/// Trains as the options say, and says so by `text`.
+pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let resumed = args.resume.as_deref().map(RunDirectory::reopen);
     let resumed = resumed.transpose()?;
     let resumed = match resumed {
@@ -55,10 +63,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
     let checkpoints = args.checkpoints()?;
     let chosen = device::choose(args.request())?;
     if let Some(note) = &chosen.note {
-        complain(&format!("note: {note}"));
+        text.note(note);
     }
     if let Some(note) = options.first_layer_note() {
-        complain(&format!("note: {note}"));
+        text.note(note);
     }
 
     let files = args.files()?;
@@ -108,13 +116,23 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         counted(options.members, "network"),
         directory.path().display()
     ))?;
-    let mut progress = Progress::new(&options, partitions);
+    let dimensions = session.dimensions();
+    text.detail(format_args!(
+        "{} of {} parameters each, in about {:.1} MiB of memory",
+        counted(problem.networks(), "network"),
+        dimensions.parameter_count(),
+        memory::needed(&task, partitions, &options) / f64::from(1 << 20)
+    ))?;
+    for (domain, form) in ["source", "target"].iter().zip(session.first_layers()) {
+        text.detail(format_args!("first layer of the {domain}: {form}"))?;
+    }
+    let mut progress = Progress::new(&options, partitions, &text);
     let mut show = |epoch: &EpochMetrics| progress.show(epoch);
     let outcome = record(&directory, &options, &mut session, checkpoints, &mut show);
     progress.bar.finish_and_clear();
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(stopped) => return Err(stopped.told(directory, is_new)),
+        Err(stopped) => return Err(stopped.told(directory, is_new, &text)),
     };
 
     let (recipe, select) = (args.recipe(), args.select(&options));
@@ -134,7 +152,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         let (problem, options) = control.of(&problem, &options, args.seed);
         let load = |graph| chosen.device.load_with(graph, !args.no_graph);
         let mut session = Session::new(&problem, &options, &initial, load)?;
-        let progress = Progress::new(&options, partitions);
+        let progress = Progress::new(&options, partitions, &text);
         progress.bar.set_prefix(format!("{name}: "));
         let outcome = compare(&mut session, &options, progress)?;
         let stopped = |signal| Error::Interrupted {
@@ -148,7 +166,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
         summary.add_control(name.clone(), &outcome.map_err(stopped)?);
     }
     directory.write(run::SUMMARY, summary.to_json().as_bytes())?;
-    report(&directory);
+    report(&directory, &text);
     let folder = directory.path().display().to_string();
     directory.finish()?;
 
@@ -195,7 +213,7 @@ struct Stopped {
 impl Stopped {
     /// The error for the user, who learns what is kept. Of a new run that left nothing, nothing
     /// stays.
-    fn told(self, directory: RunDirectory, is_new: bool) -> Error {
+    fn told(self, directory: RunDirectory, is_new: bool, text: &Text) -> Error {
         let folder = directory.path().display().to_string();
         let on = match self.checkpoint {
             Some(epochs) => format!("ssan train --resume {folder} goes on from epoch {epochs}"),
@@ -214,7 +232,7 @@ impl Stopped {
                     Some(_) => "its options, metrics and last checkpoint",
                     None => "its options and metrics",
                 };
-                complain(&format!("note: {folder} keeps {kept}; {on}"));
+                text.note(format_args!("{folder} keeps {kept}; {on}"));
                 error
             }
         }
@@ -311,11 +329,11 @@ impl Watch<f32> for Listener {
 }
 
 /// Writes the run's page. What is wrong with it does not harm the run.
-fn report(directory: &RunDirectory) {
+fn report(directory: &RunDirectory, text: &Text) {
     let page = Report::of(&[directory.path()]);
     let written = page.and_then(|page| directory.write(run::REPORT, page.html.as_bytes()));
     if let Err(error) = written {
-        complain(&format!("note: there is no {}: {error}", run::REPORT));
+        text.note(format_args!("there is no {}: {error}", run::REPORT));
     }
 }
 
@@ -324,7 +342,7 @@ fn tell_ended(directory: RunDirectory, text: &Text) -> Result<()> {
     let folder = directory.path().display().to_string();
     let summary = directory.file(run::SUMMARY);
     if !directory.file(run::REPORT).exists() {
-        report(&directory);
+        report(&directory, text);
     }
     directory.finish()?;
     text.line(format_args!(
@@ -399,7 +417,7 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) -> Result<()> {
     Ok(())
 }
 
-/// Progress over epochs, on a terminal alone.
+/// Progress over epochs, on a terminal alone, unless nothing is to be said.
 struct Progress {
     bar: ProgressBar,
     /// Sums over the partitions of the current epoch: loss, accuracy, partitions with an accuracy.
@@ -408,8 +426,11 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(options: &Options, partitions: usize) -> Progress {
-        let bar = ProgressBar::new(options.epochs as u64);
+    fn new(options: &Options, partitions: usize, text: &Text) -> Progress {
+        let bar = match text.talk.quiet {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new(options.epochs as u64),
+        };
         let style = "{prefix}{bar:30} {pos}/{len} epochs  {msg}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
         Progress {
