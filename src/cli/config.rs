@@ -77,6 +77,17 @@ pub(super) fn expand(words: &[OsString], matches: &ArgMatches) -> Result<TrainAr
     Ok(joined)
 }
 
+/// The options of `ssan train` that the command line `words` gives.
+///
+/// # Errors
+/// As [`expand`], and words that are no options of it.
+pub(super) fn parse(words: &[OsString]) -> Result<TrainArgs> {
+    let matches = Cli::command().try_get_matches_from(words);
+    let matches = matches.map_err(|e| Error::Usage(first_line(&e)))?;
+    let (_, train) = matches.subcommand().expect("train was given");
+    expand(words, train)
+}
+
 /// The fingerprints of the files that `given` options do not name.
 fn expected(data: Fingerprints, given: &BTreeSet<String>) -> Fingerprints {
     let unless = |name: &str, hash: Option<String>| hash.filter(|_| !given.contains(name));

@@ -9,6 +9,7 @@ mod options;
 mod output;
 mod predict;
 mod report;
+mod sweep;
 mod train;
 
 use std::ffi::OsString;
@@ -39,6 +40,9 @@ enum Command {
     /// labelled. Without --source and --target: on the bundled digits.
     #[command(args_override_self = true)]
     Train(Box<options::TrainArgs>),
+    /// Train many tasks with many options, as a file says, and make the table of the results. What is
+    /// there already is not trained again.
+    Sweep(sweep::SweepArgs),
     /// Label new samples with a trained model, or with all partitions of a run by vote.
     Predict(predict::PredictArgs),
     /// Compare the labels of a trained model, or of a run's vote, with those of a data file.
@@ -78,6 +82,7 @@ fn run(words: &[OsString], matches: &ArgMatches) -> Result<()> {
             let (_, train) = matches.subcommand().expect("train was given");
             train::run(&config::expand(words, train)?)
         }
+        Command::Sweep(args) => sweep::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Report(args) => report::run(&args),

@@ -1,0 +1,561 @@
+//! `ssan sweep`: runs of many tasks with many options, and the table of their results.
+//!
+//! A cell is a task with a variant of the options; its run is a folder of its own, made by what
+//! `ssan train` is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Instant;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::config::{self, words_of};
+use super::output::{Talk, Text, counted};
+use super::train;
+use crate::data::legible;
+use crate::error::{Cause, Error, Result};
+use crate::files;
+use crate::run::{CONFIG, Config, SUMMARY, Summary};
+
+/// Options of `ssan sweep`.
+#[derive(Args)]
+pub(super) struct SweepArgs {
+    /// Tasks, options and their values: see sweeps/digits.toml
+    #[arg(value_name = "FILE.toml")]
+    file: PathBuf,
+
+    /// Folder for the runs and the table [default: runs/NAME OF THE FILE]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// The I-th of N parts of the runs alone, from 1, for one of N processes
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+
+    /// Train nothing: make the table of the runs that are in these folders, or in that of --out
+    #[arg(long, value_name = "DIR", num_args = 0.., conflicts_with_all = ["shard", "dry_run"])]
+    merge: Option<Vec<PathBuf>>,
+
+    /// Train nothing: list the runs
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Folder in which names of domains are looked up, whatever the file says
+    #[arg(long, visible_alias = "data_dir", value_name = "DIR")]
+    data_dir: Option<String>,
+
+    /// Where to compute, whatever the file says: auto, cpu, cuda or cuda:N
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+
+    #[command(flatten)]
+    talk: Talk,
+}
+
+/// One of several parts of the runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shard {
+    /// From 0.
+    index: usize,
+    of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Cause<Shard> {
+        let parsed = text
+            .split_once('/')
+            .and_then(|(i, n)| Some((i.parse::<usize>().ok()?, n.parse::<usize>().ok()?)));
+        match parsed {
+            Some((i, of)) if 1 <= i && i <= of => Ok(Shard { index: i - 1, of }),
+            _ => Err("give two numbers as 1/4, the first from 1 to the second".to_string()),
+        }
+    }
+}
+
+/// A sweep's file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    /// Options of all runs.
+    #[serde(default)]
+    options: toml::Table,
+    tasks: Vec<Named>,
+    /// Sets of options to compare.
+    #[serde(default)]
+    variants: Vec<Named>,
+    /// Values of options, all combinations of which are run.
+    #[serde(default)]
+    grid: toml::Table,
+}
+
+/// A task or a variant: its name, and its options.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    #[serde(flatten)]
+    options: toml::Table,
+}
+
+/// A run of the sweep.
+struct Cell {
+    task: String,
+    variant: String,
+    /// Its folder within the sweep's.
+    folder: PathBuf,
+    options: toml::Table,
+}
+
+/// More runs than anybody waits for: most likely a slip in a grid.
+const MOST_CELLS: usize = 10_000;
+
+/// What the sweep's folder says of its runs, so that none is taken for another.
+const SWEEP: &str = "sweep.toml";
+
+/// The runs of a sweep's folder by their folders in it.
+#[derive(Default, Serialize, Deserialize)]
+struct Record {
+    runs: BTreeMap<String, toml::Table>,
+}
+
+impl File {
+    /// All runs, task by task.
+    fn cells(self) -> Cause<Vec<Cell>> {
+        if self.tasks.is_empty() {
+            return Err("has no [[tasks]]".to_string());
+        }
+        let variants = match self.variants.is_empty() {
+            true => vec![Named {
+                name: String::new(),
+                options: toml::Table::new(),
+            }],
+            false => self.variants,
+        };
+        let mut points = vec![(Vec::new(), toml::Table::new())];
+        for (option, values) in &self.grid {
+            let values = match values {
+                toml::Value::Array(values) if !values.is_empty() => values,
+                _ => return Err(format!("[grid] {option} is no list of values")),
+            };
+            if points.len().saturating_mul(values.len()) > MOST_CELLS {
+                return Err(format!("the grid has more than {MOST_CELLS} combinations"));
+            }
+            let grown = points.iter().flat_map(|(names, options)| {
+                values.iter().map(move |value| {
+                    let mut point: (Vec<String>, toml::Table) = (names.clone(), options.clone());
+                    let shown = value.as_str().map_or(value.to_string(), str::to_string);
+                    point.0.push(format!("{option}={shown}"));
+                    point.1.insert(option.clone(), value.clone());
+                    point
+                })
+            });
+            points = grown.collect();
+        }
+        let all = [self.tasks.len(), variants.len(), points.len()];
+        if all.into_iter().fold(1usize, usize::saturating_mul) > MOST_CELLS {
+            return Err(format!("asks for more than {MOST_CELLS} runs"));
+        }
+        let mut cells = Vec::new();
+        for task in &self.tasks {
+            for variant in &variants {
+                for (names, point) in &points {
+                    let names = std::iter::once(&variant.name).chain(names);
+                    let names: Vec<&str> = names
+                        .map(String::as_str)
+                        .filter(|n| !n.is_empty())
+                        .collect();
+                    let name = match names.join(", ") {
+                        name if name.is_empty() => "result".to_string(),
+                        name => name,
+                    };
+                    let mut options = self.options.clone();
+                    for more in [&task.options, &variant.options, point] {
+                        options.extend(more.clone());
+                    }
+                    cells.push(Cell {
+                        folder: Path::new(&plain(&task.name)).join(plain(&name)),
+                        task: task.name.clone(),
+                        variant: name,
+                        options,
+                    });
+                }
+            }
+        }
+        let mut seen = BTreeMap::new();
+        for cell in &cells {
+            if let Some((task, variant)) = seen.insert(&cell.folder, (&cell.task, &cell.variant)) {
+                return Err(format!(
+                    "two runs would share the folder {}: `{}`, `{}` and `{}`, `{}`; give them \
+                     other names",
+                    cell.folder.display(),
+                    legible(task),
+                    legible(variant),
+                    legible(&cell.task),
+                    legible(&cell.variant)
+                ));
+            }
+        }
+        Ok(cells)
+    }
+}
+
+/// A name as one of a folder.
+fn plain(name: &str) -> String {
+    let plain = |c: char| match c {
+        _ if c.is_alphanumeric() || "._-=".contains(c) => c,
+        _ => '_',
+    };
+    let name: String = name.chars().take(100).map(plain).collect();
+    match name.trim_matches('.') {
+        "" => "_".to_string(),
+        _ => name,
+    }
+}
+
+/// Runs, or joins, a sweep.
+pub(super) fn run(args: &SweepArgs) -> Result<()> {
+    let text = Text {
+        json: false,
+        talk: args.talk,
+    };
+    let cells = read(args)?;
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => Path::new("runs").join(args.file.file_stem().unwrap_or_default()),
+    };
+    if args.dry_run {
+        for (i, cell) in cells.iter().enumerate() {
+            let here = args.shard.is_none_or(|shard| i % shard.of == shard.index);
+            if here {
+                let words = words_of(&cell.options, &BTreeSet::new()).expect("they were checked");
+                let folder = out.join(&cell.folder);
+                text.line(format_args!("{}: {}", folder.display(), words.join(" ")))?;
+            }
+        }
+        return Ok(());
+    }
+    if let Some(folders) = &args.merge {
+        let folders = match folders.is_empty() {
+            true => std::slice::from_ref(&out),
+            false => folders,
+        };
+        for folder in folders {
+            keep_record(folder, &cells, false)?;
+        }
+        return tabulate(&cells, folders, &out, &text);
+    }
+    std::fs::create_dir_all(&out)
+        .map_err(|e| Error::file(&out, format!("cannot be made: {e}; see --out")))?;
+    keep_record(&out, &cells, true)?;
+    let mut failed = Vec::new();
+    let mine: Vec<&Cell> = cells
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| args.shard.is_none_or(|shard| i % shard.of == shard.index))
+        .map(|(_, cell)| cell)
+        .collect();
+    for (i, cell) in mine.iter().enumerate() {
+        let name = format!("{}, {}", legible(&cell.task), legible(&cell.variant));
+        let at = format!("[{}/{}] {name}", i + 1, mine.len());
+        let began = Instant::now();
+        match train_cell(cell, &out.join(&cell.folder), args.talk) {
+            Ok(was_there) => {
+                let summary = summary(&out.join(&cell.folder))?;
+                let result = spread(summary.mean_chosen, summary.std_chosen);
+                let seconds = began.elapsed().as_secs_f64();
+                let time = match was_there {
+                    true => "was there".to_string(),
+                    false => format!("{seconds:.1} s"),
+                };
+                text.line(format_args!("{at}: {result} % ({time})"))?;
+            }
+            Err(Error::Interrupted { signal, .. }) => {
+                return Err(Error::Interrupted {
+                    signal,
+                    done: format!("by signal {signal} in {name}: the same command goes on"),
+                });
+            }
+            Err(error) => {
+                text.note(format_args!("{at} failed: {error}"));
+                failed.push(format!("{name}: {error}"));
+            }
+        }
+    }
+    tabulate(&cells, std::slice::from_ref(&out), &out, &text)?;
+    match failed.split_first() {
+        None => Ok(()),
+        Some((first, _)) => Err(Error::Data(format!(
+            "{} of {} failed; the first: {first}",
+            failed.len(),
+            counted(mine.len(), "run")
+        ))),
+    }
+}
+
+/// The cells that the file asks for, with the command line's own options.
+fn read(args: &SweepArgs) -> Result<Vec<Cell>> {
+    let wrong = |cause: String| Error::file(&args.file, cause);
+    let text = String::from_utf8(files::read(&args.file)?);
+    let text = text.map_err(|_| wrong("is no text".to_string()))?;
+    let file: File = toml::from_str(&text).map_err(|e| {
+        let line = e.span().map_or(1, |span| {
+            1 + text[..span.start.min(text.len())].matches('\n').count()
+        });
+        wrong(format!("line {line}: {}", legible(e.message())))
+    })?;
+    let mut cells = file.cells().map_err(wrong)?;
+    for cell in &mut cells {
+        let own = [("data-dir", &args.data_dir), ("device", &args.device)];
+        for (name, value) in own {
+            if let Some(value) = value {
+                cell.options.insert(name.to_string(), value.clone().into());
+            }
+        }
+        let at = |cause| {
+            let (task, variant) = (legible(&cell.task), legible(&cell.variant));
+            wrong(format!("{task}, {variant}: {cause}"))
+        };
+        parse(cell, &[]).map_err(|error| match error {
+            Error::File { cause, .. } | Error::Usage(cause) | Error::Data(cause) => at(cause),
+            other => other,
+        })?;
+    }
+    Ok(cells)
+}
+
+/// The options of `ssan train` for a cell, and `more` words.
+fn parse(cell: &Cell, more: &[OsString]) -> Result<super::options::TrainArgs> {
+    let own = words_of(&cell.options, &BTreeSet::new()).map_err(Error::Usage)?;
+    let words = ["ssan".to_string(), "train".to_string()];
+    let words = words.into_iter().chain(own).map(OsString::from);
+    let words: Vec<OsString> = words.chain(more.iter().cloned()).collect();
+    let args = config::parse(&words)?;
+    args.options()?;
+    args.partitions()?;
+    Ok(args)
+}
+
+/// Trains a cell in its `folder`, goes on with it, or finds it there, which is returned.
+fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<bool> {
+    let silent = Text {
+        json: false,
+        talk: Talk {
+            quiet: true,
+            ..talk
+        },
+    };
+    if folder.join(SUMMARY).is_file() {
+        let args = parse(cell, &[])?;
+        let (files, before) = (args.files()?, Config::load(&folder.join(CONFIG))?);
+        config::check_unchanged(&before.data, &files.fingerprints()?, files.named(), true)?;
+        return Ok(true);
+    }
+    let option = match folder.join(CONFIG).is_file() {
+        true => "--resume",
+        false => "--out",
+    };
+    let more = [OsString::from(option), folder.as_os_str().to_os_string()];
+    let args = match option {
+        "--resume" => {
+            let words = ["ssan".into(), "train".into()].into_iter().chain(more);
+            config::parse(&words.collect::<Vec<OsString>>())?
+        }
+        _ => parse(cell, &more)?,
+    };
+    train::train(&args, silent)?;
+    Ok(false)
+}
+
+/// Refuses a folder whose runs were others than `cells` say; keeps what they say, where `write`.
+fn keep_record(out: &Path, cells: &[Cell], write: bool) -> Result<()> {
+    let path = out.join(SWEEP);
+    let mut record = Record::default();
+    if path.exists() {
+        let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
+        record = toml::from_str(&text).map_err(|e: toml::de::Error| {
+            Error::file(&path, format!("is damaged: {}", legible(e.message())))
+        })?;
+    }
+    // Where it is computed makes no other run of it.
+    let same = |options: &toml::Table| {
+        let mut options = options.clone();
+        for name in ["device", "cuda", "no-graph", "data-dir", "data_dir"] {
+            options.remove(name);
+        }
+        options
+    };
+    let before = record.runs.len();
+    for cell in cells {
+        let key = cell.folder.to_string_lossy().into_owned();
+        let options = same(&cell.options);
+        match record.runs.get(&key) {
+            Some(other) if *other != options => {
+                return Err(Error::file(
+                    out.join(&cell.folder),
+                    format!(
+                        "is of this sweep with other options ({}): name another folder with \
+                         --out, or remove it and its entry in {SWEEP}",
+                        difference(other, &options)
+                    ),
+                ));
+            }
+            Some(_) => {}
+            None => {
+                record.runs.insert(key, options);
+            }
+        }
+    }
+    if write && record.runs.len() > before {
+        let text = toml::to_string(&record).expect("tables of plain values");
+        files::write_atomically(&path, text.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The first option in which two sets differ.
+fn difference(before: &toml::Table, now: &toml::Table) -> String {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let mut names = names.into_iter();
+    let name = names.find(|name| before.get(*name) != now.get(*name));
+    let name = name.expect("they differ");
+    let shown = |table: &toml::Table| {
+        let value = table.get(name);
+        value.map_or("not given".to_string(), |value| value.to_string())
+    };
+    format!("{name} was {}, is {}", shown(before), shown(now))
+}
+
+/// The result of the run in a folder.
+fn summary(folder: &Path) -> Result<Summary> {
+    let path = folder.join(SUMMARY);
+    serde_json::from_slice(&files::read(&path)?)
+        .map_err(|e| Error::file(&path, format!("is damaged: {}", legible(&e.to_string()))))
+}
+
+/// Writes and prints the table of the cells whose runs are in `folders`.
+fn tabulate(cells: &[Cell], folders: &[PathBuf], out: &Path, text: &Text) -> Result<()> {
+    let mut results = Vec::new();
+    let mut missing = Vec::new();
+    for cell in cells {
+        let mut paths = folders.iter().map(|folder| folder.join(&cell.folder));
+        let path = paths.find(|path| path.join(SUMMARY).is_file());
+        if path.is_none() {
+            missing.push(format!(
+                "{}, {}",
+                legible(&cell.task),
+                legible(&cell.variant)
+            ));
+        }
+        results.push(path.map(|path| summary(&path)).transpose()?);
+    }
+    std::fs::create_dir_all(out)
+        .map_err(|e| Error::file(out, format!("cannot be made: {e}; see --out")))?;
+    let markdown = markdown(cells, &results);
+    files::write_atomically(&out.join("table.md"), markdown.as_bytes())?;
+    files::write_atomically(&out.join("table.csv"), &csv(cells, &results))?;
+    text.line("")?;
+    text.line(markdown.trim_end())?;
+    text.line(format_args!(
+        "accuracy on the unlabelled target, %, mean ± standard deviation over the partitions; also \
+         in {0}/table.md and {0}/table.csv",
+        out.display()
+    ))?;
+    if !missing.is_empty() {
+        text.note(format_args!(
+            "not there yet: {} ({})",
+            counted(missing.len(), "run"),
+            super::output::abridged(&missing)
+        ));
+    }
+    Ok(())
+}
+
+fn spread(mean: Option<f64>, std: Option<f64>) -> String {
+    match (mean, std) {
+        (Some(mean), Some(std)) => format!("{mean:.2} ± {std:.2}"),
+        _ => "–".to_string(),
+    }
+}
+
+/// A row for each task and one for their mean, a column for each variant.
+fn markdown(cells: &[Cell], results: &[Option<Summary>]) -> String {
+    let first = &cells[0].task;
+    let columns: Vec<&str> = cells
+        .iter()
+        .take_while(|cell| cell.task == *first)
+        .map(|cell| &cell.variant[..])
+        .collect();
+    let cell = |text: &str| legible(text).replace('|', "\\|");
+    let row =
+        |name: &str, values: Vec<String>| format!("| {} | {} |\n", cell(name), values.join(" | "));
+    let mut table = row("task", columns.iter().map(|c| cell(c)).collect());
+    table += &format!("|---|{}\n", "---|".repeat(columns.len()));
+    let rows = cells
+        .chunks(columns.len())
+        .zip(results.chunks(columns.len()));
+    let mut sums = vec![Some(0.0); columns.len()];
+    for (cells, results) in rows {
+        let means = results
+            .iter()
+            .map(|result| result.as_ref().and_then(|r| r.mean_chosen));
+        for (sum, mean) in sums.iter_mut().zip(means) {
+            *sum = sum.zip(mean).map(|(sum, mean)| sum + mean);
+        }
+        let values = results.iter().map(|result| {
+            let both = result.as_ref().map(|r| (r.mean_chosen, r.std_chosen));
+            both.map_or("–".to_string(), |(mean, std)| spread(mean, std))
+        });
+        table += &row(&cells[0].task, values.collect());
+    }
+    let tasks = cells.len() / columns.len();
+    let means = sums.into_iter().map(|sum| {
+        sum.map_or("–".to_string(), |sum| {
+            format!("{:.2}", sum / tasks as f64)
+        })
+    });
+    table + &row("mean", means.collect())
+}
+
+/// A line for each run.
+fn csv(cells: &[Cell], results: &[Option<Summary>]) -> Vec<u8> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    let mut write = |row: &[String]| table.write_record(row).expect("memory can be written");
+    let header = [
+        "task",
+        "variant",
+        "partitions",
+        "mean",
+        "std",
+        "mean_last",
+        "std_last",
+        "mean_best_oracle",
+        "mean_target_only",
+        "mean_noise_source",
+    ];
+    write(&header.map(str::to_string));
+    for (cell, result) in cells.iter().zip(results) {
+        let Some(s) = result else { continue };
+        let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
+        let control = |name: &str| {
+            let found = s.controls.iter().find(|control| control.name == name);
+            number(found.and_then(|control| control.mean))
+        };
+        write(&[
+            cell.task.clone(),
+            cell.variant.clone(),
+            s.partitions.len().to_string(),
+            number(s.mean_chosen),
+            number(s.std_chosen),
+            number(s.mean_last),
+            number(s.std_last),
+            number(s.mean_best),
+            control("target-only"),
+            control("noise"),
+        ]);
+    }
+    table.into_inner().expect("memory can be written")
+}

@@ -1,0 +1,328 @@
+//! `ssan sweep`: many runs and their table.
+
+#[path = "common/command.rs"]
+mod command;
+
+use std::path::Path;
+
+use command::ssan;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Two tasks on the digits, a variant and two values of an option each: four runs.
+const SWEEP: &str = r#"
+[options]
+partition = 2
+nepoch = 8
+d_common = 8
+
+[[tasks]]
+name = "few labels"
+labelled-per-class = 1
+
+[[tasks]]
+name = "more|labels"
+labelled-per-class = 5
+
+[grid]
+recipe = ["paper", "robust"]
+"#;
+
+fn folder(sweep: &str) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("sweep.toml"), sweep).unwrap();
+    folder
+}
+
+fn passes(folder: &Path, line: &str) -> String {
+    let output = ssan(folder, line);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{line}: {error}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn fails(folder: &Path, line: &str, code: i32, words: &[&str]) {
+    let output = ssan(folder, line);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{line}: {error}");
+    let lines: Vec<&str> = error.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "{line}: {error}");
+    for word in words {
+        assert!(
+            lines[0].contains(word),
+            "{line}: {word:?} is not in {error}"
+        );
+    }
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn a_sweep_trains_every_combination_once() {
+    let folder = folder(SWEEP);
+    let at = folder.path();
+    let told = passes(at, "sweep sweep.toml --out all");
+    assert!(
+        told.contains("[4/4] more|labels, recipe=robust: "),
+        "{told}"
+    );
+    let table = read(&at.join("all/table.md"));
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 5, "{table}");
+    assert_eq!(lines[0], "| task | recipe=paper | recipe=robust |");
+    assert!(lines[3].starts_with("| more\\|labels | "));
+    let mut means = Vec::new();
+    for (task, line) in [("few_labels", lines[2]), ("more_labels", lines[3])] {
+        for recipe in ["paper", "robust"] {
+            let path = format!("all/{task}/recipe={recipe}/summary.json");
+            let summary: Value = serde_json::from_str(&read(&at.join(path))).unwrap();
+            let number = |name: &str| summary[name].as_f64().unwrap();
+            let (mean, std) = (number("mean_chosen"), number("std_chosen"));
+            assert!(line.contains(&format!(" {mean:.2} ± {std:.2} ")), "{line}");
+            assert_eq!(summary["recipe"], recipe);
+            means.push(mean);
+        }
+    }
+    let mean = format!(
+        "| mean | {:.2} | {:.2} |",
+        (means[0] + means[2]) / 2.0,
+        (means[1] + means[3]) / 2.0
+    );
+    assert_eq!(lines[4], mean);
+    let rows = read(&at.join("all/table.csv"));
+    assert_eq!(rows.lines().count(), 5);
+    assert!(
+        rows.lines()
+            .nth(1)
+            .unwrap()
+            .starts_with("few labels,recipe=paper,2,")
+    );
+
+    // What is there is not trained again, even though each run's time would tell.
+    let model = at.join("all/few_labels/recipe=paper/model-0.safetensors");
+    let before = std::fs::metadata(&model).unwrap().modified().unwrap();
+    let again = passes(at, "sweep sweep.toml --out all");
+    assert_eq!(again.matches("was there").count(), 4);
+    assert_eq!(
+        before,
+        std::fs::metadata(&model).unwrap().modified().unwrap()
+    );
+    assert_eq!(read(&at.join("all/table.md")), table);
+
+    // Shards in folders of their own come to the same table.
+    for shard in 1..=3 {
+        let line = format!("sweep sweep.toml --shard {shard}/3 --out part{shard} --quiet");
+        assert_eq!(passes(at, &line), "");
+    }
+    assert!(
+        read(&at.join("part2/table.md")).contains("–"),
+        "others are missing"
+    );
+    passes(
+        at,
+        "sweep sweep.toml --merge part1 part2 part3 --out joined",
+    );
+    assert_eq!(read(&at.join("joined/table.md")), table);
+    assert_eq!(read(&at.join("joined/table.csv")), rows);
+    let two = ssan(at, "sweep sweep.toml --merge part1 part2 --out two");
+    let error = String::from_utf8_lossy(&two.stderr).into_owned();
+    assert!(
+        error.contains("not there yet: 1 run (more|labels"),
+        "{error}"
+    );
+
+    // Other options are not taken for these.
+    std::fs::write(
+        at.join("sweep.toml"),
+        SWEEP.replace("nepoch = 8", "nepoch = 9"),
+    )
+    .unwrap();
+    let words = ["few_labels", "nepoch was 8, is 9", "--out"];
+    fails(at, "sweep sweep.toml --out all", 1, &words);
+    fails(at, "sweep sweep.toml --merge --out all", 1, &words);
+    assert_eq!(read(&at.join("all/table.md")), table);
+}
+
+/// However often it dies, it comes to the same table.
+#[test]
+fn a_killed_sweep_goes_on() {
+    use std::process::{Command, Stdio};
+    let sweep = format!("{SWEEP}\n").replace("nepoch = 8", "nepoch = 40\ncheckpoint-every = 3");
+    let folder = folder(&sweep);
+    let at = folder.path();
+    let began = std::time::Instant::now();
+    passes(at, "sweep sweep.toml --out whole");
+    let whole = began.elapsed();
+    let mut killed = 0;
+    for attempt in 1.. {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ssan"))
+            .args(["sweep", "sweep.toml", "--out", "cut"])
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole.mul_f64(0.15 * f64::from(attempt)));
+        let _ = child.kill();
+        match child.wait().unwrap().code() {
+            None => killed += 1,
+            code => {
+                assert_eq!(code, Some(0));
+                break;
+            }
+        }
+    }
+    assert!(killed > 0, "it ended before it could be killed");
+    for file in ["table.md", "table.csv"] {
+        let [whole, cut] = ["whole", "cut"].map(|run| read(&at.join(run).join(file)));
+        assert_eq!(whole, cut);
+    }
+}
+
+#[test]
+fn a_run_that_fails_does_not_keep_the_others_from_theirs() {
+    let sweep = SWEEP.replace("labelled-per-class = 5", "labelled-per-class = 5000");
+    let folder = folder(&sweep);
+    let at = folder.path();
+    fails(
+        at,
+        "sweep sweep.toml --out all",
+        1,
+        &["2 of 4 runs failed", "more|labels", "5000"],
+    );
+    assert!(
+        at.join("all/few_labels/recipe=robust/summary.json")
+            .exists()
+    );
+    assert!(read(&at.join("all/table.md")).contains("| more\\|labels | – | – |"));
+}
+
+#[test]
+fn a_file_that_cannot_work_is_refused_in_words() {
+    let cases: [(&str, i32, &[&str]); 10] = [
+        ("[[tasks", 1, &["sweep.toml", "line 1"]),
+        ("tasks = []", 1, &["no [[tasks]]"]),
+        ("", 1, &["missing field `tasks`"]),
+        ("[[tasks]]\nsource = 'x'", 1, &["missing field `name`"]),
+        (
+            "what = 1\n[[tasks]]\nname = 'a'",
+            1,
+            &["unknown field `what`", "options"],
+        ),
+        (
+            "[[tasks]]\nname = 'a'\nlearning = 1",
+            1,
+            &["a, result", "`learning` is no option"],
+        ),
+        (
+            "[[tasks]]\nname = 'a'\nlr = -1.0",
+            1,
+            &["a, result", "--lr", "positive"],
+        ),
+        (
+            "[[tasks]]\nname = 'a'\nout = 'x'",
+            1,
+            &["`out` is no option"],
+        ),
+        (
+            "[[tasks]]\nname = 'a/b'\n[[tasks]]\nname = 'a|b'",
+            1,
+            &["share the folder", "a_b"],
+        ),
+        (
+            "[[tasks]]\nname = 'a'\n[grid]\nlr = 0.1",
+            1,
+            &["[grid] lr is no list"],
+        ),
+    ];
+    for (text, code, words) in cases {
+        let folder = folder(text);
+        fails(folder.path(), "sweep sweep.toml", code, words);
+        assert!(!folder.path().join("runs").exists(), "{text}");
+    }
+    // 200 to the fourth combinations take no memory.
+    let values: Vec<String> = (1..=200).map(|i| format!("{i}")).collect();
+    let values = values.join(", ");
+    let axes = ["lr", "alpha", "seed", "nepoch"].map(|name| format!("{name} = [{values}]\n"));
+    let grid = format!("[[tasks]]\nname = 'a'\n[grid]\n{}", axes.concat());
+    fails(
+        folder(&grid).path(),
+        "sweep sweep.toml",
+        1,
+        &["more than 10000"],
+    );
+    let hostile = folder("[[tasks]]\nname = '../../..'\nnepoch = 2\npartition = 1\nd_common = 4");
+    passes(hostile.path(), "sweep sweep.toml --out all");
+    let entries = std::fs::read_dir(hostile.path()).unwrap();
+    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["all", "sweep.toml"]);
+    let output = ssan(hostile.path(), "sweep sweep.toml --shard 3/2");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// The sweeps that come with the program are what they say.
+#[test]
+fn the_examples_can_be_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let empty = TempDir::new().unwrap();
+    let list = |file: &str| {
+        let path = root.join("sweeps").join(file);
+        passes(empty.path(), &format!("sweep {} --dry-run", path.display()))
+    };
+    assert_eq!(list("digits.toml").lines().count(), 2);
+    let paper = list("office_caltech.toml");
+    assert_eq!(paper.lines().count(), 12);
+    assert!(
+        paper
+            .lines()
+            .all(|l| l.contains("--partition=20") && l.contains("_decaf"))
+    );
+    assert_eq!(
+        std::fs::read_dir(empty.path()).unwrap().count(),
+        0,
+        "nothing is trained"
+    );
+}
+
+/// What scripts and shells read.
+#[test]
+fn completions_and_manual_pages_know_every_command() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = passes(at, &format!("completions {shell}"));
+        for word in ["train", "sweep", "resume", "checkpoint-every"] {
+            assert!(script.contains(word), "{shell}: {word}");
+        }
+    }
+    assert!(passes(at, "man").contains("Exit codes: 0 done"));
+    let pages = passes(at, "man --out pages");
+    for command in ["", "-train", "-sweep", "-report", "-predict"] {
+        let page = at.join(format!("pages/ssan{command}.1"));
+        assert!(pages.contains(&format!("ssan{command}.1\n")), "{pages}");
+        assert!(read(&page).contains(".SH OPTIONS"));
+    }
+    assert!(passes(at, "--help").contains("Exit codes"));
+}
+
+#[test]
+fn quiet_says_nothing_and_verbose_says_more() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let line = "train --nepoch 2 --partition 1 --d_common 4 --out run --force";
+    let quiet = ssan(at, &format!("{line} -q"));
+    assert!(quiet.status.success() && quiet.stdout.is_empty() && quiet.stderr.is_empty());
+    let json = passes(at, &format!("{line} --quiet --json"));
+    assert!(serde_json::from_str::<Value>(&json).is_ok());
+    let normal = passes(at, line);
+    let verbose = passes(at, &format!("{line} -v"));
+    assert!(verbose.contains("MiB of memory") && verbose.contains("first layer of the source"));
+    assert!(!normal.contains("MiB of memory"));
+    let both = ssan(at, &format!("{line} -v -q"));
+    assert_eq!(both.status.code(), Some(2));
+    let error = ssan(at, "train --nepoch 0 -q");
+    assert!(!error.stderr.is_empty());
+}
