@@ -253,6 +253,15 @@ fn a_file_that_cannot_work_is_refused_in_words() {
         1,
         &["more than 10000"],
     );
+    let run = folder("[[tasks]]\nname = 'a'");
+    std::fs::create_dir(run.path().join("run")).unwrap();
+    std::fs::write(run.path().join("run/config.toml"), "").unwrap();
+    fails(
+        run.path(),
+        "sweep sweep.toml --out run",
+        1,
+        &["holds a run", "--out"],
+    );
     let hostile = folder("[[tasks]]\nname = '../../..'\nnepoch = 2\npartition = 1\nd_common = 4");
     passes(hostile.path(), "sweep sweep.toml --out all");
     let entries = std::fs::read_dir(hostile.path()).unwrap();

@@ -27,7 +27,7 @@ pub(super) struct SweepArgs {
     #[arg(value_name = "FILE.toml")]
     file: PathBuf,
 
-    /// Folder for the runs and the table [default: runs/NAME OF THE FILE]
+    /// Folder for the runs and the table [default: runs/sweep-NAME OF THE FILE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
@@ -225,8 +225,15 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
     let cells = read(args)?;
     let out = match &args.out {
         Some(out) => out.clone(),
-        None => Path::new("runs").join(args.file.file_stem().unwrap_or_default()),
+        None => {
+            let name = args.file.file_stem().unwrap_or_default();
+            Path::new("runs").join(format!("sweep-{}", name.to_string_lossy()))
+        }
     };
+    if out.join(CONFIG).exists() {
+        let cause = "holds a run: name another folder for the sweep with --out";
+        return Err(Error::file(out, cause));
+    }
     if args.dry_run {
         for (i, cell) in cells.iter().enumerate() {
             let here = args.shard.is_none_or(|shard| i % shard.of == shard.index);

@@ -34,7 +34,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
-th { font-weight: 600; }
+th { font-weight: 600; white-space: normal; vertical-align: bottom; }
 figure { margin: 1rem 0; min-width: 0; }
 svg { display: block; width: 100%; height: auto; max-width: 720px; color: var(--text); }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
@@ -44,7 +44,7 @@ svg { display: block; width: 100%; height: auto; max-width: 720px; color: var(--
 .legend li { overflow-wrap: anywhere; }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em;
   vertical-align: -.05em; border-radius: 2px; }
-.bar { display: inline-block; width: 8rem; height: .7em; background: var(--line); }
+.bar { display: inline-block; width: 5rem; height: .7em; background: var(--line); }
 .bar span { display: block; height: 100%; background: var(--bar); }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .1rem 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }

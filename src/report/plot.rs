@@ -11,10 +11,13 @@ const TEXT: RGBColor = RGBColor(1, 2, 3);
 /// Stands for the colour of grid lines.
 const GRID: RGBColor = RGBColor(4, 5, 6);
 
-/// Width of the legend at the right.
-const LEGEND: u32 = 170;
+/// Height of a row of the legend below.
+const LEGEND: u32 = 24;
+/// Entries in a row of it.
+const COLUMNS: usize = 2;
 const FONT: (&str, u32) = ("sans-serif", 15);
-const SIZE: (u32, u32) = (720, 320);
+/// Of a plot without its legend: narrow, so that text can be read on a phone.
+const SIZE: (u32, u32) = (480, 300);
 
 /// Values over epochs.
 pub(super) struct Series {
@@ -111,21 +114,24 @@ pub(super) fn lines(title: &str, y_label: &str, series: &[Series], log: bool) ->
         true => (least, most),
         false => (0.1, 1.0),
     };
-    svg(SIZE, title, |root| {
-        let (left, right) = root.split_horizontally(SIZE.0 - LEGEND);
+    let rows = series.len().div_ceil(COLUMNS) as u32;
+    svg((SIZE.0, SIZE.1 + LEGEND * rows), title, |root| {
+        let (above, below) = root.split_vertically(SIZE.1);
         for (i, s) in series.iter().enumerate() {
-            let y = 24 + 24 * i as i32;
-            right.draw(&Rectangle::new([(8, y - 2), (30, y + 2)], s.color.filled()))?;
+            let x = 72 + (i % COLUMNS) as i32 * 200;
+            let y = (LEGEND * (i / COLUMNS) as u32 + LEGEND / 2) as i32;
+            let line = [(x, y - 2), (x + 22, y + 2)];
+            below.draw(&Rectangle::new(line, s.color.filled()))?;
             let style = font(root).pos(Pos::new(HPos::Left, VPos::Center));
-            right.draw(&Text::new(s.name.clone(), (36, y), style))?;
+            below.draw(&Text::new(s.name.clone(), (x + 28, y), style))?;
         }
         if log {
             let y = (least * 0.8..most * 1.25).log_scale();
-            draw_lines(&left, root, y_label, last, y, series, |y| y > 0.0)
+            draw_lines(&above, root, y_label, last, y, series, |y| y > 0.0)
         } else {
             let room = 0.05 * (most - least).max(1e-3);
             let y: RangedCoordf64 = (least - room..most + room).into();
-            draw_lines(&left, root, y_label, last, y, series, |_| true)
+            draw_lines(&above, root, y_label, last, y, series, |_| true)
         }
     })
 }
@@ -145,6 +151,7 @@ where
 {
     let mut chart = ChartBuilder::on(area)
         .margin(8)
+        .margin_right(20)
         .x_label_area_size(42)
         .y_label_area_size(64)
         .build_cartesian_2d(0.0..last, y)?;
