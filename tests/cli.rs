@@ -147,13 +147,22 @@ fn recipes_are_chosen_and_told() {
             metrics.lines().count(),
         )
     };
-    assert_eq!(lines(""), ("paper".to_string(), 2));
-    assert_eq!(lines("--recipe robust"), ("robust".to_string(), 3 * 2));
-    assert_eq!(
-        lines("--recipe robust --members 1"),
-        ("robust".to_string(), 2)
-    );
-    assert_eq!(lines("--members 2"), ("paper".to_string(), 2 * 2));
+    let robust = |lines| ("robust".to_string(), lines);
+    let paper = |lines| ("paper".to_string(), lines);
+    assert_eq!(lines(""), robust(3 * 2));
+    assert_eq!(lines("--recipe paper"), paper(2));
+    assert_eq!(lines("--members 2"), robust(2 * 2));
+    // Options of the released code's method mean what they meant there.
+    for option in [
+        "--lr 0.1",
+        "--alpha 0.1",
+        "--combine_pred None",
+        "--layer double",
+    ] {
+        assert_eq!(lines(option), paper(2), "{option}");
+    }
+    assert_eq!(lines("--recipe paper --members 2"), paper(2 * 2));
+    assert_eq!(lines("--lr 0.1 --recipe robust"), robust(3 * 2));
 }
 
 #[test]
@@ -188,6 +197,8 @@ fn release_command_line_works_as_it_stands() {
                 --checkpoint_path checkpoint/ --temperature 5.0";
     let output = ssan(folder.path(), line);
     assert!(output.status.success(), "{}", text(&output.stderr));
+    let config = std::fs::read_to_string(folder.path().join("checkpoint/config.toml")).unwrap();
+    assert!(config.contains("recipe = \"paper\"") && config.contains("normalise = \"l2\""));
     let kept = listing(&folder.path().join("checkpoint"));
     for p in [0, 1] {
         assert!(kept.contains(&format!("model-{p}.safetensors")));
@@ -224,7 +235,8 @@ fn every_option_value_trains() {
 #[test]
 fn metrics_have_a_line_per_partition_and_epoch() {
     let folder = folder();
-    let result = json(&passes(folder.path(), &format!("{SHORT} --json --out run")));
+    let line = format!("{SHORT} --recipe paper --json --out run");
+    let result = json(&passes(folder.path(), &line));
     let text = std::fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap();
     let lines: Vec<Value> = text
         .lines()

@@ -107,10 +107,12 @@ pub(super) struct TrainArgs {
 
     /// What the method's options that are not given stand for: the paper's method as its authors
     /// released it, or one for any number of classes that keeps its accuracy to the last epoch
-    #[arg(long, value_enum, default_value_t = RecipeName::Paper, help_heading = "Training")]
-    pub recipe: RecipeName,
+    /// [default: robust; paper where an option of the released code's method is given, such as --lr
+    /// or --alpha]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub recipe: Option<RecipeName>,
 
-    /// Epochs, each one step on all rows [default: 3000, on the bundled digits 600; robust: 300]
+    /// Epochs, each one step on all rows [paper: 3000, on the bundled digits 600; robust: 300]
     #[arg(long, value_name = "E", help_heading = "Training")]
     pub nepoch: Option<usize>,
 
@@ -120,7 +122,7 @@ pub(super) struct TrainArgs {
     pub partition: Option<usize>,
 
     /// Networks trained for each partition, from different initial weights, that label by vote
-    /// [default: 1; robust: 3]
+    /// [paper: 1; robust: 3]
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub members: Option<usize>,
 
@@ -132,11 +134,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_enum, ignore_case = true, help_heading = "Training")]
     pub optimizer: Option<OptimizerName>,
 
-    /// Learning rate, the largest [default: 0.1; robust: 0.5]
+    /// Learning rate, the largest [paper: 0.1; robust: 0.5]
     #[arg(long, help_heading = "Training")]
     pub lr: Option<f64>,
 
-    /// Learning rate over the epochs: the same, or falling to 0 along a cosine [default: constant;
+    /// Learning rate over the epochs: the same, or falling to 0 along a cosine [paper: constant;
     /// robust: cosine]
     #[arg(
         long,
@@ -146,7 +148,7 @@ pub(super) struct TrainArgs {
     )]
     pub lr_schedule: Option<ScheduleName>,
 
-    /// Epochs in which the learning rate rises to its largest [default: 0; robust: 20]
+    /// Epochs in which the learning rate rises to its largest [paper: 0; robust: 20]
     #[arg(
         long,
         visible_alias = "warm_up",
@@ -155,13 +157,13 @@ pub(super) struct TrainArgs {
     )]
     pub warm_up: Option<usize>,
 
-    /// Weight decay of mSGD [default: 0.001; robust: 0.003]
+    /// Weight decay of mSGD [paper: 0.001; robust: 0.003]
     #[arg(long, visible_alias = "weight_decay", help_heading = "Training")]
     pub weight_decay: Option<f64>,
 
     /// How rows are brought to unit length: each divided by its norm, or then centred on the
     /// domain's mean and divided again, or the same of the features' signed square roots
-    /// [default: l2; robust: rooted]
+    /// [paper: l2; robust: rooted]
     #[arg(long, value_enum, help_heading = "Training")]
     pub normalise: Option<NormaliseName>,
 
@@ -215,20 +217,20 @@ pub(super) struct TrainArgs {
     pub d_common: Option<usize>,
 
     /// Initial parameters: all from N(0, 0.01²), or weights scaled by their inputs and biases 0
-    /// [default: small; robust: fan-in]
+    /// [paper: small; robust: fan-in]
     #[arg(long, visible_alias = "init_scale", value_enum, help_heading = "Model")]
     pub init_scale: Option<InitName>,
 
-    /// What the classifier ends with [default: leaky; robust: linear]
+    /// What the classifier ends with [paper: leaky; robust: linear]
     #[arg(long, value_enum, help_heading = "Model")]
     pub logits: Option<LogitsName>,
 
-    /// Share of the soft correlation in the labelled target's loss, from 0 to 1 [default: 0.1;
+    /// Share of the soft correlation in the labelled target's loss, from 0 to 1 [paper: 0.1;
     /// robust: 0.5]
     #[arg(long, help_heading = "Objective")]
     pub alpha: Option<f64>,
 
-    /// Weight of the alignment of class centroids [default: 0.004; robust: 0.1]
+    /// Weight of the alignment of class centroids [paper: 0.004; robust: 0.1]
     #[arg(long, help_heading = "Objective")]
     pub beta: Option<f64>,
 
@@ -240,7 +242,7 @@ pub(super) struct TrainArgs {
     #[arg(long, help_heading = "Objective")]
     pub temperature: Option<f64>,
 
-    /// Whether soft correlation and alignment are sums over the classes or means [default: sum;
+    /// Whether soft correlation and alignment are sums over the classes or means [paper: sum;
     /// robust: mean]
     #[arg(
         long,
@@ -599,7 +601,28 @@ impl TrainArgs {
 
     /// The recipe's name.
     pub fn recipe(&self) -> String {
-        spelled(&self.recipe)
+        spelled(&self.recipe_name())
+    }
+
+    /// The recipe: where none is named, a command line of the released code means what it meant
+    /// there.
+    fn recipe_name(&self) -> RecipeName {
+        let released = [
+            self.optimizer.is_some(),
+            self.lr.is_some(),
+            self.layer.is_some(),
+            self.d_common.is_some(),
+            self.alpha.is_some(),
+            self.beta.is_some(),
+            self.gamma.is_some(),
+            self.temperature.is_some(),
+            self.prototype.is_some(),
+            self.combine_pred.is_some(),
+        ];
+        self.recipe.unwrap_or(match released.contains(&true) {
+            true => RecipeName::Paper,
+            false => RecipeName::Robust,
+        })
     }
 
     /// The name of what `options` keep.
@@ -694,11 +717,11 @@ impl TrainArgs {
                 "--labelled-per-class 0: the target needs labelled rows; give 1 or more",
             ));
         }
-        let recipe = match self.recipe {
+        let recipe = match self.recipe_name() {
             RecipeName::Paper => Options::PAPER,
             RecipeName::Robust => Options::ROBUST,
         };
-        let epochs = match (self.recipe, self.task()) {
+        let epochs = match (self.recipe_name(), self.task()) {
             (RecipeName::Paper, TaskNames::Bundled) => 600,
             _ => recipe.epochs,
         };
@@ -767,7 +790,7 @@ impl TrainArgs {
         if let Labelling::PerClass(n) = labelling {
             set("labelled-per-class", count(*n));
         }
-        set("recipe", text(spelled(&self.recipe)));
+        set("recipe", text(self.recipe()));
         set("nepoch", count(options.epochs));
         set("partition", count(partitions));
         set("members", count(options.members));
