@@ -188,3 +188,70 @@ fn an_interrupted_comparison_keeps_the_run() {
     assert_eq!(resumed["controls"][0], whole["controls"][0]);
     assert_eq!(resumed["controls"][1]["name"], "noise");
 }
+
+/// The check sees no test label, and says what it found in numbers and in words.
+#[test]
+fn transfer_is_checked_on_labelled_rows_alone() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let found = summary(at, &format!("{RUN} --check-transfer --out run"));
+    let transfer = &found["transfer"];
+    // Three labelled rows of each class in two partitions.
+    assert_eq!(transfer["folds"], 6);
+    assert!(transfer["accuracy"].as_f64().unwrap() > 30.0);
+    let gains = transfer["gains"].as_array().unwrap();
+    for (gain, name) in gains.iter().zip(["target-only", "noise"]) {
+        assert_eq!(gain["control"], name);
+        assert!(gain["mean"].is_number() && gain["standard_error"].as_f64().unwrap() >= 0.0);
+    }
+    assert!(!transfer["verdict"].as_str().unwrap().is_empty());
+
+    // With other test labels it is the same: only labelled rows of the target keep theirs.
+    let split = std::fs::read_to_string(at.join("run/splits.json")).unwrap();
+    let split: Value = serde_json::from_str(&split).unwrap();
+    let split = &split["partitions"][0];
+    std::fs::write(at.join("split.json"), split.to_string()).unwrap();
+    let digits = ssan::data::digits().unwrap();
+    let write = |name: &str, domain: &ssan::data::Domain, known: &dyn Fn(usize) -> bool| {
+        let mut csv = String::new();
+        for i in 0..domain.features.rows {
+            for x in domain.features.row(i) {
+                csv += &format!("{x},");
+            }
+            csv += &match (&domain.labels[i], known(i)) {
+                (Some(label), true) => format!("{label}\n"),
+                _ => "\n".to_string(),
+            };
+        }
+        std::fs::write(at.join(name), csv).unwrap();
+    };
+    let labelled: Vec<usize> = split["labelled"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| i.as_u64().unwrap() as usize)
+        .collect();
+    write("source.csv", &digits.0, &|_| true);
+    write("all.csv", &digits.1, &|_| true);
+    write("few.csv", &digits.1, &|i| labelled.contains(&i));
+    let checked = |target: &str| {
+        let line = format!(
+            "train --source source.csv --target {target} --split split.json --nepoch 30 \
+             --partition 1 --members 1 --d_common 8 --recipe robust --check-transfer --out {target}.run"
+        );
+        summary(at, &line)["transfer"].clone()
+    };
+    assert_eq!(checked("all.csv"), checked("few.csv"));
+    let text = ssan(
+        at,
+        "train --source source.csv --target few.csv --nepoch 3 --partition 1 --members 1 --check-transfer --out text",
+    );
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("held out in 3 folds"), "{text}");
+    let few = ssan(
+        at,
+        &format!("{RUN} --labelled-per-class 1 --check-transfer --out one"),
+    );
+    assert!(few.status.success());
+    assert!(String::from_utf8_lossy(&few.stderr).contains("two labelled target rows"));
+}

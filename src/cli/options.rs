@@ -167,6 +167,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_enum, help_heading = "Training")]
     pub normalise: Option<NormaliseName>,
 
+    /// Tell from the labelled target rows alone, by cross-validation, whether the source seems to
+    /// help or to harm; about doubles the time
+    #[arg(long, visible_alias = "check_transfer", help_heading = "Comparison")]
+    pub check_transfer: bool,
+
     /// Which networks are the result: of the last epoch, of the epoch in which near target rows have
     /// one label and all classes have rows most (no test label is used), the mean of those of the
     /// last third, or best-test, an oracle that the test labels choose [default: last]
@@ -830,6 +835,9 @@ impl TrainArgs {
         set("select", text(name(&SELECTIONS, &options.select)));
         if let Some(epochs) = options.patience {
             set("patience", count(epochs));
+        }
+        if self.check_transfer {
+            set("check-transfer", true.into());
         }
         if let Some(baseline) = &self.baseline {
             set("baseline", text(spelled(baseline)));

@@ -8,7 +8,7 @@ use super::config;
 use super::options::{TaskFiles, TrainArgs};
 use super::output::{Text, abridged, counted, print, table};
 use crate::data::{self, Domain, Labelling, Split, Task};
-use crate::device;
+use crate::device::{self, Chosen};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::TrainedModel;
@@ -20,11 +20,11 @@ use crate::report::Report;
 use crate::run::embedding::embedding;
 use crate::run::{
     self, CheckpointEvery, Config, Interrupt, PartitionSummary, Program, Recorder, RunDirectory,
-    Summary, checkpoint,
+    Summary, TransferGain, TransferSummary, checkpoint,
 };
 use crate::train::{
-    EpochMetrics, Options, Outcome, PartitionResult, Pause, Problem, Select, Session, Snapshot,
-    Watch, memory, train_watched,
+    Control, EpochMetrics, Options, Outcome, PartitionResult, Pause, Problem, Select, Session,
+    Snapshot, Watch, memory, train_watched, transfer,
 };
 
 /// What `--json` prints.
@@ -154,16 +154,11 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         let mut session = Session::new(&problem, &options, &initial, load)?;
         let progress = Progress::new(&options, partitions, &text);
         progress.bar.set_prefix(format!("{name}: "));
-        let outcome = compare(&mut session, &options, progress)?;
-        let stopped = |signal| Error::Interrupted {
-            signal,
-            done: format!(
-                "by signal {signal} while {name} was trained: {0} keeps the models and \
-                 predictions, ssan train --resume {0} goes on",
-                directory.path().display()
-            ),
-        };
-        summary.add_control(name.clone(), &outcome.map_err(stopped)?);
+        let outcome = compare(&mut session, &options, progress, &name, &directory)?;
+        summary.add_control(name, &outcome);
+    }
+    if args.check_transfer {
+        summary.transfer = check_transfer(&problem, &options, args, &chosen, &text, &directory)?;
     }
     directory.write(run::SUMMARY, summary.to_json().as_bytes())?;
     report(&directory, &text);
@@ -279,24 +274,85 @@ fn record(
     })
 }
 
-/// What becomes of the partitions of a run to compare with, or the signal that stopped it.
+/// Trains the run, and its controls, on the folds of the labelled target rows; `None` where there are
+/// too few.
+fn check_transfer(
+    problem: &Problem,
+    options: &Options,
+    args: &TrainArgs,
+    chosen: &Chosen,
+    text: &Text,
+    directory: &RunDirectory,
+) -> Result<Option<TransferSummary>> {
+    let Some(folds) = transfer::folds(problem) else {
+        text.note("--check-transfer needs two labelled target rows of each class: it is left out");
+        return Ok(None);
+    };
+    let options = Options {
+        members: 1,
+        ..*options
+    };
+    let partitions = folds.partitions.len();
+    let train = |problem: &Problem, options: &Options, name: &str| {
+        let initial = problem.initial_parameters(options, args.seed);
+        let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+        let mut session = Session::new(problem, options, &initial, load)?;
+        let progress = Progress::new(options, partitions, text);
+        progress.bar.set_prefix(format!("transfer, {name}: "));
+        compare(&mut session, options, progress, name, directory)
+    };
+    let run = train(&folds, &options, "run")?;
+    let mut gains = Vec::new();
+    for (control, name) in [
+        (Control::TargetOnly, "target-only"),
+        (Control::Noise, "noise"),
+    ] {
+        let (problem, options) = control.of(&folds, &options, args.seed);
+        let control = train(&problem, &options, name)?;
+        let (mean, standard_error) =
+            transfer::gain(&run, &control).expect("held-out rows are known");
+        gains.push(TransferGain {
+            control: name.to_string(),
+            mean,
+            standard_error,
+        });
+    }
+    let verdicts: Vec<&str> = gains.iter().map(TransferGain::verdict).collect();
+    let accuracies = run.iter().filter_map(|result| result.accuracy_chosen);
+    Ok(Some(TransferSummary {
+        folds: partitions,
+        accuracy: accuracies.sum::<f64>() / partitions as f64,
+        verdict: verdicts.join("; "),
+        gains,
+    }))
+}
+
+/// What becomes of the partitions of a run called `name` to compare with.
 fn compare(
     session: &mut Session<f32>,
     options: &Options,
     progress: Progress,
-) -> Result<std::result::Result<Vec<PartitionResult>, u8>> {
+    name: &str,
+    directory: &RunDirectory,
+) -> Result<Vec<PartitionResult>> {
     let mut listener = Listener {
         interrupt: Interrupt::catch()?,
         progress,
     };
     let outcome = train_watched(session, options, Vec::new(), &mut listener);
     listener.progress.bar.finish_and_clear();
-    Ok(match outcome? {
-        Some(outcome) => Ok(outcome.partitions),
-        None => Err(listener
-            .interrupt
-            .signal()
-            .expect("only a signal stops a run")),
+    if let Some(outcome) = outcome? {
+        return Ok(outcome.partitions);
+    }
+    let signal = listener.interrupt.signal();
+    let signal = signal.expect("only a signal stops a run");
+    Err(Error::Interrupted {
+        signal,
+        done: format!(
+            "by signal {signal} while {name} was trained: {0} keeps the models and predictions, \
+             ssan train --resume {0} goes on",
+            directory.path().display()
+        ),
     })
 }
 
@@ -540,6 +596,23 @@ fn tell(
         _ => {
             text.line("accuracy on the unlabelled target: unknown, its rows have no ground truth")?
         }
+    }
+    if let Some(transfer) = &summary.transfer {
+        let gains = transfer.gains.iter().map(|gain| {
+            format!(
+                "{:+.1} ± {:.1} to {}",
+                gain.mean, gain.standard_error, gain.control
+            )
+        });
+        let gains: Vec<String> = gains.collect();
+        text.line(format_args!(
+            "on labelled target rows held out in {} folds: {:.1} %, {} (± standard error): \
+                     {}",
+            transfer.folds,
+            transfer.accuracy,
+            gains.join(", "),
+            transfer.verdict
+        ))?;
     }
     text.line(format_args!("{ms_per_epoch:.2} ms per epoch and partition"))?;
     text.line(format_args!(

@@ -29,7 +29,7 @@ pub use config::{Config, Fingerprints, Program};
 pub use directory::RunDirectory;
 pub use interrupt::Interrupt;
 pub use recorder::{CheckpointEvery, Recorder, Start};
-pub use summary::{ControlSummary, PartitionSummary, Summary};
+pub use summary::{ControlSummary, PartitionSummary, Summary, TransferGain, TransferSummary};
 
 use serde_json::json;
 

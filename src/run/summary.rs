@@ -36,6 +36,58 @@ pub struct Summary {
     /// Runs to compare with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub controls: Vec<ControlSummary>,
+    /// The check for negative transfer, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<TransferSummary>,
+}
+
+/// What cross-validation on the labelled target rows says of the source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferSummary {
+    /// Folds of all partitions.
+    pub folds: usize,
+    /// Accuracy of the run, with one network each, on the rows held out, mean over the folds.
+    pub accuracy: f64,
+    /// Each control's name, and what the run has more: mean over the folds and standard error.
+    pub gains: Vec<TransferGain>,
+    /// The same in words.
+    pub verdict: String,
+}
+
+/// What a run has more than a control on held-out rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransferGain {
+    /// `target-only` or `noise`.
+    pub control: String,
+    /// Mean over the folds.
+    pub mean: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+}
+
+impl TransferGain {
+    /// What can be said of it.
+    pub fn verdict(&self) -> &'static str {
+        let (less, more) = match self.control.as_str() {
+            "noise" => (
+                "noise in the place of the source does better: the source seems to harm",
+                "the source is better than noise in its place",
+            ),
+            _ => (
+                "labelled target rows alone do better: the source and the unlabelled rows seem to \
+                 harm",
+                "better than the labelled target rows alone",
+            ),
+        };
+        match self.mean {
+            mean if mean < -self.standard_error => less,
+            mean if mean > self.standard_error => more,
+            _ => match self.control.as_str() {
+                "noise" => "no difference to noise in the place of the source can be told",
+                _ => "no difference to the labelled target rows alone can be told",
+            },
+        }
+    }
 }
 
 /// The result of a control, on the same partitions.
@@ -102,6 +154,7 @@ impl Summary {
             mean_chosen: chosen.map(|(mean, _)| mean),
             std_chosen: chosen.map(|(_, std)| std),
             controls: Vec::new(),
+            transfer: None,
         }
     }
 

@@ -14,6 +14,7 @@ mod pseudo_labels;
 mod select;
 mod session;
 mod snapshot;
+pub mod transfer;
 
 use std::time::{Duration, Instant};
 

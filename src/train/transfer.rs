@@ -1,0 +1,126 @@
+//! Does the source help? Cross-validation on the labelled target rows, which needs no test label.
+//!
+//! In each fold some labelled rows of every class count as unlabelled, the run and its controls train
+//! on the others, and what they say of the held-out rows is compared, fold by fold.
+
+use super::{PartitionLabels, PartitionResult, Problem};
+
+/// Folds of a partition: more cost more and hold out less.
+const MOST_FOLDS: usize = 5;
+
+/// The folds of all partitions of `problem`, a partition each; `None` where a class with labelled
+/// rows has but one. The labels of unlabelled rows are not in it.
+pub fn folds(problem: &Problem) -> Option<Problem> {
+    let counts = problem.partitions.iter().flat_map(|labels| {
+        let mut counts = vec![0usize; problem.classes];
+        let classes = labels.labelled.iter().filter(|&&k| k >= 0);
+        classes.for_each(|&k| counts[k as usize] += 1);
+        counts.into_iter().filter(|&n| n > 0)
+    });
+    let folds = counts.min()?.min(MOST_FOLDS);
+    if folds < 2 {
+        return None;
+    }
+    let partitions = problem.partitions.iter();
+    let partitions =
+        partitions.flat_map(|labels| (0..folds).map(|f| fold(labels, problem, f, folds)));
+    Some(Problem {
+        partitions: partitions.collect(),
+        members: 1,
+        ..problem.clone()
+    })
+}
+
+/// Fold `f` of `folds`: of each class every `folds`th labelled row is held out.
+fn fold(labels: &PartitionLabels, problem: &Problem, f: usize, folds: usize) -> PartitionLabels {
+    let mut seen = vec![0usize; problem.classes];
+    let mut fold = PartitionLabels {
+        truth: vec![-1; labels.truth.len()],
+        ..labels.clone()
+    };
+    for (i, &class) in labels.labelled.iter().enumerate() {
+        let Ok(k) = usize::try_from(class) else {
+            continue;
+        };
+        if seen[k] % folds == f {
+            fold.labelled[i] = -1;
+            fold.unlabelled[i] = 0;
+            fold.truth[i] = class;
+        }
+        seen[k] += 1;
+    }
+    fold
+}
+
+/// Mean and standard error over folds of what `run` is more accurate than `control` on the rows held
+/// out.
+pub fn gain(run: &[PartitionResult], control: &[PartitionResult]) -> Option<(f64, f64)> {
+    let both = run.iter().zip(control);
+    let gains = both.map(|(run, control)| Some(run.accuracy_chosen? - control.accuracy_chosen?));
+    let gains: Vec<f64> = gains.collect::<Option<_>>()?;
+    let n = gains.len() as f64;
+    let mean = gains.iter().sum::<f64>() / n;
+    let squares: f64 = gains.iter().map(|x| (x - mean) * (x - mean)).sum();
+    Some((mean, (squares / (n - 1.0) / n).sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Matrix;
+
+    fn problem(labelled: Vec<i32>) -> Problem {
+        let n = labelled.len();
+        let unlabelled = labelled.iter().map(|&k| if k < 0 { 0 } else { -1 });
+        let rows = |rows| Matrix {
+            rows,
+            cols: 1,
+            values: vec![1.0; rows],
+        };
+        Problem {
+            classes: 3,
+            source: rows(2),
+            target: rows(n),
+            partitions: vec![PartitionLabels {
+                source: vec![0, 1],
+                unlabelled: unlabelled.collect(),
+                truth: labelled
+                    .iter()
+                    .map(|&k| if k < 0 { 1 } else { -1 })
+                    .collect(),
+                labelled,
+            }],
+            members: 3,
+            means: None,
+            neighbours: None,
+        }
+    }
+
+    /// Every labelled row is held out once, and no test label is left.
+    #[test]
+    fn every_labelled_row_is_held_out_once() {
+        let whole = problem(vec![0, -1, 1, 0, 1, -1, 1, 0]);
+        let folds = folds(&whole).unwrap();
+        assert_eq!((folds.partitions.len(), folds.members), (3, 1));
+        let labelled = &whole.partitions[0].labelled;
+        for (i, &label) in labelled.iter().enumerate() {
+            let held = folds.partitions.iter().filter(|fold| fold.truth[i] >= 0);
+            let held: Vec<i32> = held.map(|fold| fold.truth[i]).collect();
+            match label {
+                -1 => assert!(held.is_empty()),
+                class => assert_eq!(held, [class]),
+            }
+            for fold in &folds.partitions {
+                assert!((fold.labelled[i] >= 0) != (fold.unlabelled[i] >= 0));
+                assert!(fold.labelled[i] < 0 || fold.labelled[i] == label);
+            }
+        }
+        for fold in &folds.partitions {
+            for k in 0..2 {
+                assert_eq!(fold.labelled.iter().filter(|&&l| l == k).count(), 2);
+            }
+        }
+        assert!(super::folds(&problem(vec![0, 0, 1, -1])).is_none());
+        assert!(super::folds(&problem(vec![-1, -1])).is_none());
+    }
+}
