@@ -16,7 +16,7 @@ mod run;
 use std::path::Path;
 
 use crate::error::Result;
-use run::Run;
+pub use run::Run;
 
 /// A report of some runs.
 pub struct Report {

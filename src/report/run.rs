@@ -10,13 +10,14 @@ use crate::run::{CONFIG, Config, EMBEDDING, METRICS, RunDirectory, SUMMARY, Summ
 use crate::train::EpochMetrics;
 
 /// What a report tells of a run.
-pub(super) struct Run {
+pub struct Run {
     /// Name of its folder.
-    pub name: String,
-    pub config: Config,
+    pub(super) name: String,
+    pub(super) config: Config,
+    /// Its result.
     pub summary: Summary,
-    pub epochs: Vec<Epoch>,
-    pub embedding: Embedding,
+    pub(super) epochs: Vec<Epoch>,
+    pub(super) embedding: Embedding,
 }
 
 /// Means over all networks of an epoch.
@@ -171,7 +172,7 @@ fn epochs(path: &Path) -> Result<Vec<Epoch>> {
             serde_json::from_str(&line).map_err(|e| wrong(&e.to_string()))?;
         if metrics.epoch == epochs.len() {
             epochs.push(Epoch::default());
-        } else if metrics.epoch + 1 != epochs.len() {
+        } else if Some(metrics.epoch) != epochs.len().checked_sub(1) {
             return Err(wrong(&format!(
                 "epoch {} comes after {} epochs",
                 metrics.epoch,

@@ -6,6 +6,9 @@ use ssan::data::{Domain, Keys, Label, LabelColumn, Matrix, Task, read_domain, re
 use ssan::inference::{Side, TrainedModel};
 use ssan::model::{Dimensions, Layers};
 use ssan::parameters;
+use ssan::report::Run;
+use ssan::run::Config;
+use ssan::run::checkpoint::Checkpoint;
 
 use crate::formats::Format;
 
@@ -28,7 +31,7 @@ pub struct Reader {
 }
 
 /// All readers.
-pub fn all() -> [Reader; 8] {
+pub fn all() -> [Reader; 13] {
     // A value, a label or a word of a byte becomes some 24, twice while it is converted or moved.
     let plain = 160;
     [
@@ -97,7 +100,76 @@ pub fn all() -> [Reader; 8] {
             bytes_per_byte: plain,
             read: model,
         },
+        Reader {
+            name: "checkpoint",
+            extension: "safetensors",
+            format: Format::Safetensors,
+            corpora: &["corpus/checkpoint", "corpus/models"],
+            bytes_per_byte: plain,
+            read: |path, _| Checkpoint::load(path).map(|_| Ok(())),
+        },
+        Reader {
+            name: "config",
+            extension: "toml",
+            format: Format::Plain,
+            corpora: &["corpus/config"],
+            // A key of a byte or two becomes an entry of a tree with its place in the text.
+            bytes_per_byte: 4 * plain,
+            read: |path, _| Config::load(path).map(|_| Ok(())),
+        },
+        Reader {
+            name: "metrics",
+            extension: "jsonl",
+            format: Format::Plain,
+            corpora: &["corpus/metrics"],
+            bytes_per_byte: plain,
+            read: |path, _| run(path, "metrics.jsonl"),
+        },
+        Reader {
+            name: "summary",
+            extension: "json",
+            format: Format::Plain,
+            corpora: &["corpus/summary"],
+            bytes_per_byte: plain,
+            read: |path, _| run(path, "summary.json"),
+        },
+        Reader {
+            name: "embedding",
+            extension: "npz",
+            format: Format::Npz,
+            corpora: &["corpus/embedding"],
+            bytes_per_byte: plain,
+            read: |path, _| run(path, "embedding.npz"),
+        },
     ]
+}
+
+/// A run's folder with `path` in the place of its file `name`.
+fn run(path: &Path, name: &str) -> Outcome {
+    let folder = path.with_extension("run");
+    if !folder.exists() {
+        std::fs::create_dir(&folder).unwrap();
+        let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/run");
+        for entry in std::fs::read_dir(whole).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+    }
+    std::fs::copy(path, folder.join(name)).unwrap();
+    match Run::read(&folder) {
+        Ok(run) => {
+            let classes = run.summary.classes.len();
+            let confusions = run.summary.partitions.iter().flat_map(|p| &p.evaluation);
+            let fit = |e: &ssan::evaluation::Evaluation| e.confusion.len() == classes;
+            Ok(match confusions.into_iter().all(fit) {
+                true => Ok(()),
+                false => Err("has tables of other classes".to_string()),
+            })
+        }
+        // The error names the file in the folder, and this is the file that was put there.
+        Err(error) if error.to_string().contains(name) => Err(ssan::Error::file(path, error)),
+        Err(error) => Err(error),
+    }
 }
 
 /// A domain, with the usual keys or others.
