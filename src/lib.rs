@@ -5,6 +5,8 @@
 //! few. Both are projected to a common space and share a classifier there; training aligns them,
 //! and the classifier then labels the rest of the target.
 //!
+//! # Architecture
+//!
 //! One idea carries the code: a training step has fixed shapes, so it is recorded once and
 //! replayed every epoch. In reading order:
 //!
@@ -20,12 +22,25 @@
 //! | [`train`] | the protocol: partitions, epochs, metrics, the result |
 //! | [`predictions`] | the labels of the unlabelled rows, per partition and by vote |
 //! | [`inference`], [`model_file`] | a trained model on new rows; the file that keeps it |
+//! | [`run`] | the folder that a run leaves, checkpoints, interruption |
+//! | [`report`] | runs as a page and as plots |
 //! | [`evaluation`] | accuracies, F1, confusions and calibration of predictions |
 //! | [`parameters`], [`files`], [`memory`], [`median`] | parameters as safetensors; files written whole or not at all; memory left; the middle of timings |
 //! | [`cli`] | the `ssan` command |
 //!
-//! Data flow one way: `data → train → (model, objective → graph → ops → device)`. Nothing in
-//! [`ops`] knows SSAN; nothing in [`cli`] computes.
+//! Data flow one way: `data → train → (model, objective → graph → ops → device)`, and what comes out
+//! `train → run → report`. Nothing in [`ops`] knows SSAN; nothing in [`cli`] computes. `CONTRIBUTING.md`
+//! walks through adding an operation.
+//!
+//! # What may differ between machines
+//!
+//! The same command with the same seed gives the same bytes, on one machine with one build: every
+//! random number comes from the seed by its partition and network, and sums run in a fixed order. With
+//! another processor, another number of threads or on a card, matrix products add up in another order;
+//! losses of the first epochs then agree to about 1e−6, and since training makes much of little, late
+//! accuracies to what a few rows make (`tests/reproducible.rs`). Nothing is read but the files named,
+//! nothing is written but the run's folder, the files named, and on a card the cache of compiled kernels;
+//! the program opens no connection.
 
 #![warn(missing_docs)]
 
