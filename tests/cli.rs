@@ -151,13 +151,13 @@ fn recipes_are_chosen_and_told() {
     let paper = |lines| ("paper".to_string(), lines);
     assert_eq!(lines(""), robust(3 * 2));
     assert_eq!(lines("--recipe paper"), paper(2));
-    assert_eq!(lines("--members 2"), robust(2 * 2));
+    assert_eq!(lines("--members 2 --d_common 8"), robust(2 * 2));
     // Options of the released code's method mean what they meant there.
     for option in [
         "--lr 0.1",
         "--alpha 0.1",
         "--combine_pred None",
-        "--layer double",
+        "--gamma 0.1",
     ] {
         assert_eq!(lines(option), paper(2), "{option}");
     }

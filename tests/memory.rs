@@ -9,7 +9,7 @@ use ssan::data::{Domain, Label, Labelling, Matrix, Task};
 use ssan::device::Cpu;
 use ssan::model::Layers;
 use ssan::optim::Optimizer;
-use ssan::train::{FirstLayer, Options, Problem, Session, memory, train};
+use ssan::train::{FirstLayer, Options, Problem, Select, Session, memory, train};
 
 struct Counting;
 
@@ -106,7 +106,10 @@ fn the_figure_is_near_the_truth() {
                 Layers::Single,
             ),
             (
-                Options::ROBUST,
+                Options {
+                    select: Select::Consensus,
+                    ..Options::ROBUST
+                },
                 Optimizer::MomentumSgd,
                 FirstLayer::Auto,
                 Layers::Double,
@@ -198,6 +201,26 @@ fn a_refusal_names_what_would_fit() {
     let smallest = "--partition 1 --layer single --d_common 1 would fit";
     assert!(told.contains(smallest), "{told}");
     assert!(refused(1000.0).contains("fewer rows or features"));
+    let voting = Options {
+        members: 4,
+        ..options
+    };
+    let two = Options {
+        members: 2,
+        ..options
+    };
+    let told = |available| {
+        let error = memory::check_against(available, &task, 3, &voting);
+        error.unwrap_err().to_string()
+    };
+    let found = told(needed(1, &two));
+    assert!(
+        found.contains("--partition 1 --members 2 would fit"),
+        "{found}"
+    );
+    let found = told(needed(1, &single));
+    let smallest = "--partition 1 --members 1 --layer single --d_common 1 would fit";
+    assert!(found.contains(smallest), "{found}");
 }
 
 #[test]

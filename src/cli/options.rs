@@ -615,8 +615,6 @@ impl TrainArgs {
         let released = [
             self.optimizer.is_some(),
             self.lr.is_some(),
-            self.layer.is_some(),
-            self.d_common.is_some(),
             self.alpha.is_some(),
             self.beta.is_some(),
             self.gamma.is_some(),

@@ -84,7 +84,8 @@ pub fn check_against(
     )))
 }
 
-/// What would fit: fewer partitions; else a smaller model; else nothing but less data.
+/// What would fit: fewer partitions; else fewer networks of one; else a smaller one; else nothing but
+/// less data.
 fn remedy(available: f64, task: &Task, partitions: usize, options: &Options) -> String {
     let fits = |partitions, options: &Options| needed(task, partitions, options) <= available;
     let halved =
@@ -92,11 +93,23 @@ fn remedy(available: f64, task: &Task, partitions: usize, options: &Options) -> 
     if let Some(fewer) = halved(partitions).find(|&p| fits(p, options)) {
         return format!("--partition {fewer} would fit");
     }
+    let fewer = halved(options.members).map(|members| Options {
+        members,
+        ..*options
+    });
+    if let Some(fewer) = { fewer }.find(|options| fits(1, options)) {
+        return format!("--partition 1 --members {} would fit", fewer.members);
+    }
+    let members = match options.members {
+        1 => "",
+        _ => " --members 1",
+    };
     for layers in [options.layers, Layers::Single] {
         for common in std::iter::once(options.common).chain(halved(options.common)) {
             let smaller = Options {
                 layers,
                 common,
+                members: 1,
                 ..*options
             };
             if fits(1, &smaller) {
@@ -104,7 +117,9 @@ fn remedy(available: f64, task: &Task, partitions: usize, options: &Options) -> 
                     Layers::Single => "single",
                     Layers::Double => "double",
                 };
-                return format!("--partition 1 --layer {name} --d_common {common} would fit");
+                return format!(
+                    "--partition 1{members} --layer {name} --d_common {common} would fit"
+                );
             }
         }
     }
