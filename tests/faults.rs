@@ -13,7 +13,9 @@ use command::ssan;
 use ssan::data::{Labelling, Task, digits};
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
-use ssan::train::{Options, Outcome, Problem, train};
+use ssan::real::Real;
+use ssan::run::{CheckpointEvery, Recorder, RunDirectory};
+use ssan::train::{EpochMetrics, Options, Outcome, Problem, Session, train, train_watched};
 use ssan::{Error, Result};
 use tempfile::TempDir;
 
@@ -32,14 +34,14 @@ enum Fault {
 }
 
 /// The CPU with a fault.
-struct Faulty {
-    cpu: Cpu<f64>,
+struct Faulty<T: Real> {
+    cpu: Cpu<T>,
     fault: Fault,
     steps: usize,
 }
 
-impl Device<f64> for Faulty {
-    fn graph(&self) -> &Graph<f64> {
+impl<T: Real> Device<T> for Faulty<T> {
+    fn graph(&self) -> &Graph<T> {
         self.cpu.graph()
     }
 
@@ -61,7 +63,7 @@ impl Device<f64> for Faulty {
         self.cpu.backward()
     }
 
-    fn read(&self, var: Var) -> Result<Vec<f64>> {
+    fn read(&self, var: Var) -> Result<Vec<T>> {
         let mut values = self.cpu.read(var)?;
         if let Fault::Term {
             term,
@@ -73,12 +75,12 @@ impl Device<f64> for Faulty {
             && self.steps > epoch
         {
             let [rows, cols] = [var.shape.rows, var.shape.cols];
-            values[(partition * rows + epoch % rows) * cols + term] = value;
+            values[(partition * rows + epoch % rows) * cols + term] = T::of(value);
         }
         Ok(values)
     }
 
-    fn read_grad(&self, var: Var) -> Result<Vec<f64>> {
+    fn read_grad(&self, var: Var) -> Result<Vec<T>> {
         self.cpu.read_grad(var)
     }
 
@@ -86,7 +88,7 @@ impl Device<f64> for Faulty {
         self.cpu.read_labels(labels)
     }
 
-    fn write(&mut self, var: Var, values: &[f64]) -> Result<()> {
+    fn write(&mut self, var: Var, values: &[T]) -> Result<()> {
         self.cpu.write(var, values)
     }
 
@@ -95,9 +97,8 @@ impl Device<f64> for Faulty {
     }
 }
 
-/// Trains on some of the digits with a fault; the epochs that were told, per partition, and the
-/// result.
-fn train_with(fault: Fault) -> (Vec<usize>, Result<Outcome>) {
+/// Some of the digits.
+fn problem(options: &Options) -> Problem {
     let (mut source, mut target) = digits().unwrap();
     for domain in [&mut source, &mut target] {
         let rows: Vec<usize> = (0..domain.features.rows).step_by(20).collect();
@@ -107,12 +108,18 @@ fn train_with(fault: Fault) -> (Vec<usize>, Result<Outcome>) {
     }
     let task = Task::new(source, target).unwrap();
     let splits = task.splits(&Labelling::PerClass(1), 2, 1).unwrap();
+    Problem::new(&task, &splits, options)
+}
+
+/// Trains with a fault; the epochs that were told, per partition, and the result.
+fn train_with(base: Options, fault: Fault) -> (Vec<usize>, Result<Outcome>) {
     let options = Options {
         epochs: 30,
         common: 8,
-        ..Options::PAPER
+        members: 1,
+        ..base
     };
-    let problem = Problem::new(&task, &splits, &options);
+    let problem = problem(&options);
     let initial = problem.initial_parameters(&options, 1);
     let load = |graph| {
         Ok(Box::new(Faulty {
@@ -140,19 +147,25 @@ fn a_term_that_is_no_number_stops_the_run() {
         (3, "soft correlation"),
         (4, "adversarial"),
         (5, "alignment"),
+        (10, "pseudo-label cross-entropy"),
     ];
     for (term, name) in terms {
+        let base = match term {
+            10 => Options::ROBUST,
+            _ => Options::PAPER,
+        };
         for (value, epoch, partition) in [
             (f64::NAN, 0, 1),
             (f64::INFINITY, 7, 0),
             (f64::NEG_INFINITY, 11, 1),
         ] {
-            let (told, outcome) = train_with(Fault::Term {
+            let fault = Fault::Term {
                 term,
                 value,
                 epoch,
                 partition,
-            });
+            };
+            let (told, outcome) = train_with(base, fault);
             let error = outcome.unwrap_err();
             let text = error.to_string();
             let place =
@@ -172,14 +185,72 @@ fn a_term_that_is_no_number_stops_the_run() {
 
 #[test]
 fn a_device_that_fails_ends_the_run_with_its_words() {
-    let (told, outcome) = train_with(Fault::Steps(10));
+    let (told, outcome) = train_with(Options::PAPER, Fault::Steps(10));
     let error = outcome.unwrap_err();
     assert_eq!(error.exit_code(), 1);
     let text = error.to_string();
     assert!(text.contains("device: kernel linear_forward"), "{text}");
     // What was read before the failure has been told.
     assert!((1..=10).contains(&told[0]), "{told:?}");
-    assert!(train_with(Fault::Steps(1000)).1.is_ok());
+    assert!(train_with(Options::PAPER, Fault::Steps(1000)).1.is_ok());
+}
+
+/// What was kept before a device failed is a run that goes on, and ends as if nothing had been.
+#[test]
+fn a_run_goes_on_after_its_device_failed() {
+    let options = Options {
+        epochs: 30,
+        common: 8,
+        members: 2,
+        ..Options::ROBUST
+    };
+    let problem = problem(&options);
+    let initial = problem.initial_parameters(&options, 1);
+    let folder = TempDir::new().unwrap();
+    let run = |name: &str, fault: Option<Fault>| -> Result<Outcome> {
+        let path = folder.path().join(name);
+        let directory =
+            RunDirectory::create(&path, false).or_else(|_| RunDirectory::reopen(&path))?;
+        directory.write("config.toml", b"")?;
+        let load = |graph| {
+            let cpu = Cpu::load(graph);
+            let device: Box<dyn Device<f32>> = match fault {
+                Some(fault) => Box::new(Faulty {
+                    cpu,
+                    fault,
+                    steps: 0,
+                }),
+                None => Box::new(cpu),
+            };
+            Ok(device)
+        };
+        let mut session = Session::new(&problem, &options, &initial, load)?;
+        let every = CheckpointEvery::Epochs(4);
+        let mut show = |_: &EpochMetrics| {};
+        let (mut recorder, start) =
+            Recorder::new(&directory, problem.networks(), every, &mut show)?;
+        let mut told = Vec::new();
+        if let Some(start) = start {
+            session.restore(&start.snapshot)?.unwrap();
+            told = start.told;
+        }
+        let outcome = train_watched(&mut session, &options, told, &mut recorder)?;
+        recorder.flush()?;
+        Ok(outcome.unwrap())
+    };
+    let whole = run("whole", None).unwrap();
+    let error = run("cut", Some(Fault::Steps(26))).unwrap_err();
+    assert!(
+        error.to_string().contains("kernel linear_forward"),
+        "{error}"
+    );
+    assert!(folder.path().join("cut/checkpoint.safetensors").exists());
+    let ended = run("cut", None).unwrap();
+    assert!(ended.parameters == whole.parameters && ended.partitions == whole.partitions);
+    let metrics = ["whole", "cut"]
+        .map(|run| std::fs::read_to_string(folder.path().join(run).join("metrics.jsonl")).unwrap());
+    assert_eq!(metrics[0], metrics[1]);
+    assert_eq!(metrics[0].lines().count(), 30 * 4);
 }
 
 /// Fails with exit code 1 and one line on standard error that has all of `words`.
