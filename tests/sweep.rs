@@ -337,3 +337,29 @@ fn quiet_says_nothing_and_verbose_says_more() {
     let error = ssan(at, "train --nepoch 0 -q");
     assert!(!error.stderr.is_empty());
 }
+
+#[test]
+fn a_damaged_file_is_listed_or_refused_in_one_line() {
+    let folder = folder(SWEEP);
+    let path = folder.path().join("sweep.toml");
+    let mut refused = 0;
+    for at in (0..SWEEP.len()).step_by(3) {
+        let (before, after) = SWEEP.as_bytes().split_at(at);
+        for (between, after) in [(&b""[..], &b""[..]), (b"\xff", after), (b"[\"", after)] {
+            std::fs::write(&path, [before, between, after].concat()).unwrap();
+            let output = ssan(folder.path(), "sweep sweep.toml --dry-run");
+            let error = String::from_utf8_lossy(&output.stderr);
+            let errors: Vec<&str> = error.lines().filter(|l| l.starts_with("error: ")).collect();
+            match output.status.code() {
+                Some(0) => assert!(errors.is_empty(), "{at}, {between:?}: {error}"),
+                Some(1) => {
+                    refused += 1;
+                    let one = errors.len() == 1 && errors[0].contains("sweep.toml");
+                    assert!(one, "{at}, {between:?}: {error}");
+                }
+                code => panic!("{at}, {between:?}: {code:?}, {error}"),
+            }
+        }
+    }
+    assert!(refused > SWEEP.len() / 3, "{refused}");
+}
