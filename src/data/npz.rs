@@ -25,6 +25,7 @@ pub(super) struct Npz<'a> {
 
 impl<'a> Npz<'a> {
     pub(super) fn open(bytes: &'a [u8]) -> Cause<Npz<'a>> {
+        plausible(bytes)?;
         let archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
         let mut npz = Npz {
             archive,
@@ -81,6 +82,30 @@ fn damaged(what: impl std::fmt::Display) -> String {
     format!("is no .npz archive, or is truncated or damaged ({what}): fetch or save it again")
 }
 
+/// Refuses an archive whose end says that it lists more files than its bytes have room for, before
+/// anything is reserved for them.
+fn plausible(bytes: &[u8]) -> Cause<()> {
+    /// Bytes of a file's entry in the list, at least, and of the end record.
+    const ENTRY: usize = 46;
+    const END: usize = 22;
+    // The record is the last thing in the file but for a comment.
+    let comment = usize::from(u16::MAX);
+    let from = bytes.len().saturating_sub(END + comment);
+    let ends = bytes[from..].windows(END);
+    for end in ends.filter(|window| window.starts_with(b"PK\x05\x06")) {
+        for at in [8, 10] {
+            let files = usize::from(u16::from_le_bytes([end[at], end[at + 1]]));
+            if files * ENTRY > bytes.len() {
+                return Err(format!(
+                    "is damaged: it says that it holds {files} files, which {} bytes cannot list",
+                    bytes.len()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The arrays `names` of numbers in a `.npz` file; a vector as a column.
 ///
 /// # Errors
@@ -112,4 +137,20 @@ pub(crate) fn read_arrays<const N: usize>(path: &Path, names: &[&str; N]) -> Res
         Ok(all)
     };
     read().map_err(|cause| Error::file(path, cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_cannot_list_more_than_it_has_room_for() {
+        let mut bytes = include_bytes!("../../datasets/digits/digits_fourier.npz").to_vec();
+        assert!(Npz::open(&bytes).is_ok());
+        let end = bytes.len() - 22;
+        assert!(bytes[end..].starts_with(b"PK\x05\x06"));
+        bytes[end + 10..end + 12].copy_from_slice(&[255, 255]);
+        let cause = Npz::open(&bytes).map(|_| ()).unwrap_err();
+        assert!(cause.contains("65535 files"), "{cause}");
+    }
 }
