@@ -181,6 +181,61 @@ fn a_killed_sweep_goes_on() {
     }
 }
 
+/// One signal is enough, also between two runs, where short ones spend most of their time.
+#[cfg(unix)]
+#[test]
+fn a_signal_at_any_moment_ends_a_sweep_that_then_goes_on() {
+    use std::process::{Command, Stdio};
+    let seeds: Vec<String> = (1..=12).map(|seed| seed.to_string()).collect();
+    let seeds = seeds.join(", ");
+    let sweep = format!(
+        "[options]\npartition = 1\nnepoch = 2\nd_common = 4\n[[tasks]]\nname = 'a'\n\
+         [grid]\nrecipe = ['paper']\nseed = [{seeds}]\n"
+    );
+    let folder = folder(&sweep);
+    let at = folder.path();
+    passes(at, "sweep sweep.toml --out whole");
+    let ended = |out: &str| {
+        let runs = std::fs::read_dir(at.join(out).join("a"));
+        let runs = runs.into_iter().flatten();
+        runs.filter(|run| run.as_ref().unwrap().path().join("summary.json").exists())
+            .count()
+    };
+    for (i, signal) in ["INT", "TERM", "TERM"].into_iter().enumerate() {
+        let before = ended("cut");
+        let child = Command::new(env!("CARGO_BIN_EXE_ssan"))
+            .args(["sweep", "sweep.toml", "--out", "cut"])
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A run has just ended: what is trained next has not begun.
+        while ended("cut") <= before {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let id = child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([&format!("-{signal}"), &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        let code = if signal == "INT" { 130 } else { 143 };
+        assert_eq!(output.status.code(), Some(code), "{i}: {error}");
+        assert!(error.contains("the same command goes on"), "{error}");
+        assert!(ended("cut") < 12, "it trained to the end all the same");
+    }
+    passes(at, "sweep sweep.toml --out cut");
+    for file in ["table.md", "table.csv"] {
+        let [whole, cut] = ["whole", "cut"].map(|run| read(&at.join(run).join(file)));
+        assert_eq!(whole, cut);
+    }
+}
+
 #[test]
 fn a_run_that_fails_does_not_keep_the_others_from_theirs() {
     let sweep = SWEEP.replace("labelled-per-class = 5", "labelled-per-class = 5000");

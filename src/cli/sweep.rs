@@ -18,7 +18,7 @@ use super::train;
 use crate::data::legible;
 use crate::error::{Cause, Error, Result};
 use crate::files;
-use crate::run::{CONFIG, Config, SUMMARY, Summary};
+use crate::run::{CONFIG, Config, Interrupt, SUMMARY, Summary};
 
 /// Options of `ssan sweep`.
 #[derive(Args)]
@@ -258,6 +258,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
     std::fs::create_dir_all(&out)
         .map_err(|e| Error::file(&out, format!("cannot be made: {e}; see --out")))?;
     keep_record(&out, &cells, true)?;
+    let interrupt = Interrupt::catch()?;
     let mut failed = Vec::new();
     let mine: Vec<&Cell> = cells
         .iter()
@@ -267,6 +268,12 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
         .collect();
     for (i, cell) in mine.iter().enumerate() {
         let name = format!("{}, {}", legible(&cell.task), legible(&cell.variant));
+        if let Some(signal) = interrupt.signal() {
+            return Err(Error::Interrupted {
+                signal,
+                done: format!("by signal {signal} before {name}: the same command goes on"),
+            });
+        }
         let at = format!("[{}/{}] {name}", i + 1, mine.len());
         let began = Instant::now();
         match train_cell(cell, &out.join(&cell.folder), args.talk) {

@@ -1,18 +1,23 @@
 //! Ctrl-C and SIGTERM: the first asks a run to stop where it can go on, the second ends the process.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
-/// Whether, and by which signal, the process was asked to stop.
+/// Whether, and by which signal, the process was asked to stop. A process that trains several runs is
+/// asked once for all of them, even if it is between two when the signal comes.
+#[derive(Clone)]
 pub struct Interrupt {
     signal: Arc<AtomicUsize>,
 }
+
+/// The one of this process, once signals are caught.
+static CAUGHT: Mutex<Option<Interrupt>> = Mutex::new(None);
 
 impl Interrupt {
     /// Catches the signals from here on, for the rest of the process.
@@ -20,7 +25,14 @@ impl Interrupt {
     /// # Errors
     /// The system refuses.
     pub fn catch() -> Result<Interrupt> {
-        Interrupt::register().map_err(|e| Error::Data(format!("signals cannot be caught: {e}")))
+        let mut caught = CAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(interrupt) = &*caught {
+            return Ok(interrupt.clone());
+        }
+        let interrupt = Interrupt::register();
+        let interrupt =
+            interrupt.map_err(|e| Error::Data(format!("signals cannot be caught: {e}")))?;
+        Ok(caught.insert(interrupt).clone())
     }
 
     fn register() -> io::Result<Interrupt> {
