@@ -121,7 +121,7 @@ fn runs_stand_beside_each_other() {
     passes(at, &format!("{RUN} --out one"));
     passes(
         at,
-        "train --nepoch 5 --partition 1 --d_common 4 --out other",
+        "train --recipe paper --nepoch 5 --partition 1 --d_common 4 --out other",
     );
     let told = passes(at, "report one other --svg plots");
     assert_eq!(told.lines().count(), 1 + 17, "{told}");
@@ -199,7 +199,10 @@ fn what_is_damaged_is_named() {
     let folder = TempDir::new().unwrap();
     let at = folder.path();
     fails(at, "report nowhere", &["nowhere", "holds no run"]);
-    passes(at, "train --nepoch 3 --partition 1 --d_common 4 --out run");
+    passes(
+        at,
+        "train --recipe paper --nepoch 3 --partition 1 --d_common 4 --out run",
+    );
     let change = |file: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>, words: &[&str]| {
         let path = at.join("run").join(file);
         let whole = std::fs::read(&path).unwrap();
