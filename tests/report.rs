@@ -240,6 +240,79 @@ fn what_is_damaged_is_named() {
         },
         &["summary.json", "10 classes"],
     );
+    // Numbers that no training leaves.
+    let replaced = |from: &'static str, to: &'static str| {
+        move |bytes: Vec<u8>| -> Vec<u8> {
+            let changed = text(bytes.clone()).replacen(from, to, 1).into_bytes();
+            assert_ne!(changed, bytes, "{from}");
+            changed
+        }
+    };
+    for (from, to, word) in [
+        ("\"total\":", "\"total\":1e308,\"_\":", "loss of 1e308"),
+        (
+            "\"source_acc\":",
+            "\"source_acc\":-1e308,\"_\":",
+            "accuracy of -1e308",
+        ),
+    ] {
+        change(
+            "metrics.jsonl",
+            &replaced(from, to),
+            &["metrics.jsonl", "line 1", word],
+        );
+    }
+    change(
+        "metrics.jsonl",
+        &|mut bytes| {
+            *bytes.last_mut().unwrap() = 0xff;
+            bytes
+        },
+        &["metrics.jsonl", "line 3"],
+    );
+    change(
+        "metrics.jsonl",
+        &|_| Vec::new(),
+        &["metrics.jsonl", "no epochs"],
+    );
+    let changed = |change: &'static dyn Fn(&mut Value)| {
+        move |bytes: Vec<u8>| {
+            let mut summary: Value = serde_json::from_slice(&bytes).unwrap();
+            change(&mut summary);
+            summary.to_string().into_bytes()
+        }
+    };
+    let none: &'static dyn Fn(&mut Value) = &|summary| {
+        summary["classes"] = Value::Array(Vec::new());
+        let evaluation = &mut summary["partitions"][0]["evaluation"];
+        for table in ["confusion", "per_class_accuracy"] {
+            evaluation[table] = Value::Array(Vec::new());
+        }
+    };
+    change(
+        "summary.json",
+        &changed(none),
+        &["summary.json", "no classes"],
+    );
+    let endless: &'static dyn Fn(&mut Value) = &|summary| {
+        for k in 0..2 {
+            summary["partitions"][0]["evaluation"]["confusion"][k][0] = u64::MAX.into();
+        }
+    };
+    change(
+        "summary.json",
+        &changed(endless),
+        &["summary.json", "too many rows"],
+    );
+    // A loss that is all but zero is drawn all the same.
+    let path = at.join("run/metrics.jsonl");
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(
+        &path,
+        replaced("\"total\":", "\"total\":5e-324,\"_\":")(whole),
+    )
+    .unwrap();
+    passes(at, "report run");
     std::fs::remove_file(at.join("run/summary.json")).unwrap();
     fails(
         at,

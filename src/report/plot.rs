@@ -11,10 +11,15 @@ const TEXT: RGBColor = RGBColor(1, 2, 3);
 /// Stands for the colour of grid lines.
 const GRID: RGBColor = RGBColor(4, 5, 6);
 
+/// More classes than this are drawn small, without counts.
+pub(super) const MANY: usize = 16;
+
 /// Height of a row of the legend below.
 const LEGEND: u32 = 24;
 /// Entries in a row of it.
 const COLUMNS: usize = 2;
+/// The least that a logarithmic axis shows: it never ends where numbers lose their precision.
+const LEAST: f64 = 1e-45;
 const FONT: (&str, u32) = ("sans-serif", 15);
 /// Of a plot without its legend: narrow, so that text can be read on a phone.
 const SIZE: (u32, u32) = (480, 300);
@@ -97,7 +102,7 @@ fn number(x: &f64) -> String {
     }
 }
 
-/// Lines over epochs, on a logarithmic scale where `log` says so and all that is drawn is positive.
+/// Lines over epochs; on a logarithmic scale, where `log` says so, of what is at least [`LEAST`].
 pub(super) fn lines(title: &str, y_label: &str, series: &[Series], log: bool) -> String {
     let points = series.iter().flat_map(|s| {
         let band = s
@@ -106,7 +111,7 @@ pub(super) fn lines(title: &str, y_label: &str, series: &[Series], log: bool) ->
             .flat_map(|&(x, low, high)| [(x, low), (x, high)]);
         s.points.iter().copied().chain(band)
     });
-    let points: Vec<(f64, f64)> = points.filter(|p| !log || p.1 > 0.0).collect();
+    let points: Vec<(f64, f64)> = points.filter(|p| !log || p.1 >= LEAST).collect();
     let last = points.iter().map(|p| p.0).fold(1.0, f64::max);
     let least = points.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
     let most = points.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
@@ -127,7 +132,7 @@ pub(super) fn lines(title: &str, y_label: &str, series: &[Series], log: bool) ->
         }
         if log {
             let y = (least * 0.8..most * 1.25).log_scale();
-            draw_lines(&above, root, y_label, last, y, series, |y| y > 0.0)
+            draw_lines(&above, root, y_label, last, y, series, |y| y >= LEAST)
         } else {
             let room = 0.05 * (most - least).max(1e-3);
             let y: RangedCoordf64 = (least - room..most + room).into();
@@ -231,7 +236,7 @@ pub(super) fn confusion(title: &str, counts: &[Vec<usize>], names: &[String]) ->
         )
     };
     svg(size, title, |root| {
-        let small = ("sans-serif", if k > 16 { 11 } else { 14 });
+        let small = ("sans-serif", if k > MANY { 11 } else { 14 });
         let style = small.into_text_style(root).color(&TEXT);
         for (i, row) in counts.iter().enumerate() {
             let all: usize = row.iter().sum();
@@ -248,7 +253,7 @@ pub(super) fn confusion(title: &str, counts: &[Vec<usize>], names: &[String]) ->
                 if n > 0 {
                     let shade = shade.mix(0.12 + 0.6 * share).filled();
                     root.draw(&Rectangle::new([(x, y), edge], shade))?;
-                    if k <= 16 {
+                    if k <= MANY {
                         let middle = (x + cell as i32 / 2, y + cell as i32 / 2);
                         let style = style.clone().pos(Pos::new(HPos::Center, VPos::Center));
                         root.draw(&Text::new(n.to_string(), middle, style))?;

@@ -46,22 +46,26 @@ pub(super) const TERMS: [&str; 7] = [
     "pseudo-labels",
 ];
 
+/// The loss terms in the order of [`TERMS`].
+fn terms(m: &EpochMetrics) -> [f64; 7] {
+    [
+        m.total,
+        m.source_ce,
+        m.hard,
+        m.soft,
+        m.adversarial,
+        m.alignment,
+        m.pseudo_ce,
+    ]
+}
+
 impl Epoch {
     /// Takes another network's metrics into the means.
     fn take(&mut self, m: &EpochMetrics) {
         let first = self.networks == 0;
         self.networks += 1;
         let n = self.networks as f64;
-        let terms = [
-            m.total,
-            m.source_ce,
-            m.hard,
-            m.soft,
-            m.adversarial,
-            m.alignment,
-            m.pseudo_ce,
-        ];
-        for (mean, x) in self.terms.iter_mut().zip(terms) {
+        for (mean, x) in self.terms.iter_mut().zip(terms(m)) {
             *mean += (x - *mean) / n;
         }
         let into = |mean: &mut Option<f64>, x: Option<f64>| {
@@ -142,9 +146,13 @@ impl Run {
     }
 }
 
-/// Refuses a summary whose tables do not fit its classes.
+/// Refuses a summary whose tables do not fit its classes, or count more rows than can be added up.
 fn check(summary: &Summary) -> Cause<()> {
     let classes = summary.classes.len();
+    if classes == 0 {
+        return Err("is damaged: it has no classes".to_string());
+    }
+    let mut rows = 0usize;
     for partition in &summary.partitions {
         let Some(evaluation) = &partition.evaluation else {
             continue;
@@ -156,6 +164,11 @@ fn check(summary: &Summary) -> Cause<()> {
                 "is damaged: a partition's tables are not of {classes} classes"
             ));
         }
+        rows = confusion
+            .iter()
+            .flatten()
+            .try_fold(rows, |sum, &n| sum.checked_add(n))
+            .ok_or("is damaged: its confusion matrices count too many rows")?;
     }
     Ok(())
 }
@@ -163,13 +176,15 @@ fn check(summary: &Summary) -> Cause<()> {
 /// The metrics of every epoch.
 fn epochs(path: &Path) -> Result<Vec<Epoch>> {
     let failed = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
-    let lines = BufReader::new(std::fs::File::open(path).map_err(failed)?).lines();
+    // Bytes, since a line that is no UTF-8 is to be named too.
+    let lines = BufReader::new(std::fs::File::open(path).map_err(failed)?).split(b'\n');
     let mut epochs: Vec<Epoch> = Vec::new();
     for (i, line) in lines.enumerate() {
         let line = line.map_err(failed)?;
         let wrong = |cause: &str| Error::file(path, format!("line {}: {}", i + 1, legible(cause)));
         let metrics: EpochMetrics =
-            serde_json::from_str(&line).map_err(|e| wrong(&e.to_string()))?;
+            serde_json::from_slice(&line).map_err(|e| wrong(&e.to_string()))?;
+        possible(&metrics).map_err(|cause| wrong(&cause))?;
         if metrics.epoch == epochs.len() {
             epochs.push(Epoch::default());
         } else if Some(metrics.epoch) != epochs.len().checked_sub(1) {
@@ -182,7 +197,26 @@ fn epochs(path: &Path) -> Result<Vec<Epoch>> {
         let last = epochs.last_mut().expect("one was pushed");
         last.take(&metrics);
     }
-    Ok(epochs)
+    match epochs.is_empty() {
+        true => Err(Error::file(path, "is damaged: it holds no epochs")),
+        false => Ok(epochs),
+    }
+}
+
+/// Refuses numbers that no training leaves: sums and axes of them would overflow.
+fn possible(m: &EpochMetrics) -> Cause<()> {
+    let accuracies = [m.source_acc, m.labelled_acc, m.unlabelled_acc];
+    if let Some(x) = accuracies
+        .into_iter()
+        .flatten()
+        .find(|x| !(0.0..=100.0).contains(x))
+    {
+        return Err(format!("an accuracy of {x:e} %"));
+    }
+    match terms(m).iter().find(|x| x.abs() > f64::from(f32::MAX)) {
+        Some(x) => Err(format!("a loss of {x:e}")),
+        None => Ok(()),
+    }
 }
 
 /// The rows in the common space.
