@@ -39,7 +39,7 @@ figure { margin: 1rem 0; min-width: 0; }
 svg { display: block; width: 100%; height: auto; max-width: 720px; color: var(--text); }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr));
   gap: 1rem; }
-.matrix svg { min-width: 20rem; } .many svg { min-width: 40rem; }
+.matrix svg { min-width: 20rem; } .many svg { min-width: 33rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1rem; padding: 0; list-style: none; }
 .legend li { overflow-wrap: anywhere; }
 .swatch { display: inline-block; width: .8em; height: .8em; margin-right: .4em;

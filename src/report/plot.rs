@@ -227,7 +227,11 @@ pub(super) fn scatter(title: &str, points: &[Point], classes: usize) -> String {
 pub(super) fn confusion(title: &str, counts: &[Vec<usize>], names: &[String]) -> String {
     let k = counts.len();
     let cell = (520 / k as u32).clamp(16, 44);
-    let (left, top) = (150u32, 90u32);
+    let letter = if k > MANY { 11 } else { 14 };
+    let longest = names.iter().map(|name| name.chars().count()).max();
+    // Letters are about two thirds as wide as high.
+    let room = 14 + longest.unwrap_or(0) as u32 * letter * 2 / 3;
+    let (left, top) = (room, room);
     let size = (left + cell * k as u32 + 12, top + cell * k as u32 + 12);
     let at = |i: usize, j: usize| {
         (
@@ -236,7 +240,7 @@ pub(super) fn confusion(title: &str, counts: &[Vec<usize>], names: &[String]) ->
         )
     };
     svg(size, title, |root| {
-        let small = ("sans-serif", if k > MANY { 11 } else { 14 });
+        let small = ("sans-serif", letter);
         let style = small.into_text_style(root).color(&TEXT);
         for (i, row) in counts.iter().enumerate() {
             let all: usize = row.iter().sum();
