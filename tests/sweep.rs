@@ -129,7 +129,7 @@ fn a_sweep_trains_every_combination_once() {
     let two = ssan(at, "sweep sweep.toml --merge part1 part2 --out two");
     let error = String::from_utf8_lossy(&two.stderr).into_owned();
     assert!(
-        error.contains("not there yet: 1 run (more|labels"),
+        error.contains("not in the table: 1 run (more|labels"),
         "{error}"
     );
 
@@ -143,6 +143,81 @@ fn a_sweep_trains_every_combination_once() {
     fails(at, "sweep sweep.toml --out all", 1, &words);
     fails(at, "sweep sweep.toml --merge --out all", 1, &words);
     assert_eq!(read(&at.join("all/table.md")), table);
+}
+
+/// No table takes a result for another's, and none that is damaged for one.
+#[test]
+fn results_that_are_not_the_sweeps_do_not_come_into_its_table() {
+    let sweep = SWEEP.replace("nepoch = 8", "nepoch = 3");
+    let folder = folder(&sweep);
+    let at = folder.path();
+    passes(at, "sweep sweep.toml --out all");
+    let table = read(&at.join("all/table.md"));
+    let copy = |name: &str| {
+        for cell in ["few_labels", "more_labels"] {
+            for recipe in ["recipe=paper", "recipe=robust"] {
+                let run = Path::new(cell).join(recipe);
+                std::fs::create_dir_all(at.join(name).join(&run)).unwrap();
+                for file in ["config.toml", "summary.json"] {
+                    let [from, to] = ["all", name].map(|out| at.join(out).join(&run).join(file));
+                    std::fs::copy(from, to).unwrap();
+                }
+            }
+        }
+        std::fs::copy(at.join("all/sweep.toml"), at.join(name).join("sweep.toml")).unwrap();
+    };
+    let here = "few_labels/recipe=robust/summary.json";
+
+    copy("twice");
+    passes(at, "sweep sweep.toml --merge all twice --out joined");
+    assert_eq!(read(&at.join("joined/table.md")), table);
+    let mut summary: Value = serde_json::from_str(&read(&at.join("twice").join(here))).unwrap();
+    summary["mean_chosen"] = 99.0.into();
+    std::fs::write(at.join("twice").join(here), summary.to_string()).unwrap();
+    let words = [
+        "twice/few_labels/recipe=robust",
+        "another than in all/few_labels",
+    ];
+    fails(
+        at,
+        "sweep sweep.toml --merge all twice --out joined",
+        1,
+        &words,
+    );
+    assert!(!read(&at.join("joined/table.md")).contains("99.00"));
+
+    copy("damaged");
+    std::fs::write(at.join("damaged").join(here), "{").unwrap();
+    std::fs::remove_dir_all(at.join("damaged/more_labels")).unwrap();
+    let words = ["1 of 4 runs failed", here, "damaged"];
+    fails(at, "sweep sweep.toml --out damaged", 1, &words);
+    let rest = read(&at.join("damaged/table.md"));
+    let more = |table: &str| table.lines().nth(3).unwrap().to_string();
+    assert_eq!(more(&rest), more(&table), "what comes after it is trained");
+    fails(
+        at,
+        "sweep sweep.toml --merge --out damaged",
+        1,
+        &[here, "damaged"],
+    );
+
+    fails(
+        at,
+        "sweep sweep.toml --merge nowhere --out joined",
+        1,
+        &["nowhere", "holds no sweep"],
+    );
+    copy("unknown");
+    std::fs::remove_file(at.join("unknown/sweep.toml")).unwrap();
+    let words = ["few_labels/recipe=paper", "sweep.toml does not know"];
+    fails(at, "sweep sweep.toml --out unknown", 1, &words);
+    fails(
+        at,
+        "sweep sweep.toml --merge unknown",
+        1,
+        &["holds no sweep"],
+    );
+    assert!(!at.join("unknown/table.md").exists());
 }
 
 /// However often it dies, it comes to the same table.
@@ -245,8 +320,18 @@ fn a_run_that_fails_does_not_keep_the_others_from_theirs() {
         at,
         "sweep sweep.toml --out all",
         1,
-        &["2 of 4 runs failed", "more|labels", "5000"],
+        &[
+            "2 of 4 runs failed",
+            "more|labels, recipe=paper",
+            "more|labels, recipe=robust",
+            "5000",
+        ],
     );
+    // What failed is said even where nothing else is.
+    let quiet = ssan(at, "sweep sweep.toml --out all --quiet");
+    let error = String::from_utf8_lossy(&quiet.stderr).into_owned();
+    assert_eq!(error.lines().count(), 3, "{error}");
+    assert!(quiet.stdout.is_empty() && error.contains("[3/4] more|labels, recipe=paper failed: "));
     assert!(
         at.join("all/few_labels/recipe=robust/summary.json")
             .exists()
@@ -256,7 +341,15 @@ fn a_run_that_fails_does_not_keep_the_others_from_theirs() {
 
 #[test]
 fn a_file_that_cannot_work_is_refused_in_words() {
-    let cases: [(&str, i32, &[&str]); 10] = [
+    let cases: [(&str, i32, &[&str]); 14] = [
+        ("[[tasks]]\nname = ' '", 1, &["name is empty"]),
+        (
+            "[[tasks]]\nname = \"a\\u001b[31m\"",
+            1,
+            &["a\u{fffd}[31m", "control characters"],
+        ),
+        ("[[tasks]]\nname = 'Table.md'", 1, &["file of the sweep"]),
+        ("[[tasks]]\nname = 'sweep.toml'", 1, &["file of the sweep"]),
         ("[[tasks", 1, &["sweep.toml", "line 1"]),
         ("tasks = []", 1, &["no [[tasks]]"]),
         ("", 1, &["missing field `tasks`"]),
@@ -323,6 +416,11 @@ fn a_file_that_cannot_work_is_refused_in_words() {
     let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["all", "sweep.toml"]);
+    let long = "汉".repeat(100);
+    let long = folder(&format!(
+        "[[tasks]]\nname = '{long}'\nnepoch = 2\npartition = 1\nd_common = 4"
+    ));
+    passes(long.path(), "sweep sweep.toml --out all");
     let output = ssan(hostile.path(), "sweep sweep.toml --shard 3/2");
     assert_eq!(output.status.code(), Some(2));
 }

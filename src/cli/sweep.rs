@@ -13,7 +13,7 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::config::{self, words_of};
-use super::output::{Talk, Text, counted};
+use super::output::{Talk, Text, complain, counted};
 use super::train;
 use crate::data::legible;
 use crate::error::{Cause, Error, Result};
@@ -116,6 +116,9 @@ const MOST_CELLS: usize = 10_000;
 /// What the sweep's folder says of its runs, so that none is taken for another.
 const SWEEP: &str = "sweep.toml";
 
+/// The results as a table.
+const TABLES: [&str; 2] = ["table.md", "table.csv"];
+
 /// The runs of a sweep's folder by their folders in it.
 #[derive(Default, Serialize, Deserialize)]
 struct Record {
@@ -187,6 +190,8 @@ impl File {
         }
         let mut seen = BTreeMap::new();
         for cell in &cells {
+            named(&cell.task)?;
+            named(&cell.variant)?;
             if let Some((task, variant)) = seen.insert(&cell.folder, (&cell.task, &cell.variant)) {
                 return Err(format!(
                     "two runs would share the folder {}: `{}`, `{}` and `{}`, `{}`; give them \
@@ -203,13 +208,33 @@ impl File {
     }
 }
 
-/// A name as one of a folder.
+/// Refuses a name that cannot be shown, or that is one of a file of the sweep.
+fn named(name: &str) -> Cause<()> {
+    let shown = legible(name);
+    if name.trim().is_empty() {
+        return Err("a name is empty".to_string());
+    }
+    if name.chars().any(char::is_control) {
+        return Err(format!("the name `{shown}` has control characters"));
+    }
+    // On some systems folders are the same whatever their case.
+    let folder = plain(name).to_lowercase();
+    match folder == SWEEP || TABLES.contains(&&folder[..]) {
+        true => Err(format!("the name `{shown}` is that of a file of the sweep")),
+        false => Ok(()),
+    }
+}
+
+/// A name as one of a folder, which systems allow 255 bytes.
 fn plain(name: &str) -> String {
     let plain = |c: char| match c {
         _ if c.is_alphanumeric() || "._-=".contains(c) => c,
         _ => '_',
     };
-    let name: String = name.chars().take(100).map(plain).collect();
+    let mut name: String = name.chars().take(100).map(plain).collect();
+    while name.len() > 200 {
+        name.pop();
+    }
     match name.trim_matches('.') {
         "" => "_".to_string(),
         _ => name,
@@ -251,6 +276,10 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
             false => folders,
         };
         for folder in folders {
+            if !folder.join(SWEEP).is_file() {
+                let cause = format!("holds no sweep: there is no {SWEEP}");
+                return Err(Error::file(folder, cause));
+            }
             keep_record(folder, &cells, false)?;
         }
         return tabulate(&cells, folders, &out, &text);
@@ -277,8 +306,7 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
         let at = format!("[{}/{}] {name}", i + 1, mine.len());
         let began = Instant::now();
         match train_cell(cell, &out.join(&cell.folder), args.talk) {
-            Ok(was_there) => {
-                let summary = summary(&out.join(&cell.folder))?;
+            Ok((was_there, summary)) => {
                 let result = spread(summary.mean_chosen, summary.std_chosen);
                 let seconds = began.elapsed().as_secs_f64();
                 let time = match was_there {
@@ -294,18 +322,19 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
                 });
             }
             Err(error) => {
-                text.note(format_args!("{at} failed: {error}"));
+                complain(&format!("{at} failed: {error}"));
                 failed.push(format!("{name}: {error}"));
             }
         }
     }
-    tabulate(&cells, std::slice::from_ref(&out), &out, &text)?;
-    match failed.split_first() {
-        None => Ok(()),
-        Some((first, _)) => Err(Error::Data(format!(
-            "{} of {} failed; the first: {first}",
+    let tabulated = tabulate(&cells, std::slice::from_ref(&out), &out, &text);
+    match failed.is_empty() {
+        true => tabulated,
+        false => Err(Error::Data(format!(
+            "{} of {} failed: {}",
             failed.len(),
-            counted(mine.len(), "run")
+            counted(mine.len(), "run"),
+            failed.join("; ")
         ))),
     }
 }
@@ -353,8 +382,9 @@ fn parse(cell: &Cell, more: &[OsString]) -> Result<super::options::TrainArgs> {
     Ok(args)
 }
 
-/// Trains a cell in its `folder`, goes on with it, or finds it there, which is returned.
-fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<bool> {
+/// Trains a cell in its `folder`, goes on with it, or finds it there; whether it was there, and its
+/// result.
+fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<(bool, Summary)> {
     let silent = Text {
         json: false,
         talk: Talk {
@@ -366,7 +396,7 @@ fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<bool> {
         let args = parse(cell, &[])?;
         let (files, before) = (args.files()?, Config::load(&folder.join(CONFIG))?);
         config::check_unchanged(&before.data, &files.fingerprints()?, files.named(), true)?;
-        return Ok(true);
+        return Ok((true, summary(folder)?));
     }
     let option = match folder.join(CONFIG).is_file() {
         true => "--resume",
@@ -376,12 +406,17 @@ fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<bool> {
     let args = match option {
         "--resume" => {
             let words = ["ssan".into(), "train".into()].into_iter().chain(more);
+            // The machine may be another than the one it began on.
+            let mut device = cell.options.clone();
+            device.retain(|name, _| name == "device" || name == "cuda");
+            let device = words_of(&device, &BTreeSet::new()).map_err(Error::Usage)?;
+            let words = words.chain(device.into_iter().map(OsString::from));
             config::parse(&words.collect::<Vec<OsString>>())?
         }
         _ => parse(cell, &more)?,
     };
     train::train(&args, silent)?;
-    Ok(false)
+    Ok((false, summary(folder)?))
 }
 
 /// Refuses a folder whose runs were others than `cells` say; keeps what they say, where `write`.
@@ -418,6 +453,13 @@ fn keep_record(out: &Path, cells: &[Cell], write: bool) -> Result<()> {
                 ));
             }
             Some(_) => {}
+            None if out.join(&cell.folder).join(CONFIG).is_file() => {
+                let cause = format!(
+                    "holds a run that {SWEEP} does not know, of whatever options: name another \
+                     folder with --out, or remove it"
+                );
+                return Err(Error::file(out.join(&cell.folder), cause));
+            }
             None => {
                 record.runs.insert(key, options);
             }
@@ -450,42 +492,76 @@ fn summary(folder: &Path) -> Result<Summary> {
         .map_err(|e| Error::file(&path, format!("is damaged: {}", legible(&e.to_string()))))
 }
 
-/// Writes and prints the table of the cells whose runs are in `folders`.
+/// The result of a cell, of the one of the `folders` that has it.
+///
+/// # Errors
+/// It is damaged, or several have it and do not agree.
+fn find(cell: &Cell, folders: &[PathBuf]) -> Result<Option<Summary>> {
+    let paths = folders.iter().map(|folder| folder.join(&cell.folder));
+    let mut found: Option<(PathBuf, Summary)> = None;
+    for path in paths.filter(|path| path.join(SUMMARY).is_file()) {
+        let here = summary(&path)?;
+        match &found {
+            Some((other, result)) if *result != here => {
+                let cause = format!(
+                    "its result is another than in {}: leave one of the two out",
+                    other.display()
+                );
+                return Err(Error::file(path, cause));
+            }
+            Some(_) => {}
+            None => found = Some((path, here)),
+        }
+    }
+    Ok(found.map(|(_, result)| result))
+}
+
+/// Writes and prints the table of the cells whose runs are in `folders`. What is damaged is left out,
+/// and an error in the end.
 fn tabulate(cells: &[Cell], folders: &[PathBuf], out: &Path, text: &Text) -> Result<()> {
     let mut results = Vec::new();
-    let mut missing = Vec::new();
+    let (mut missing, mut damaged) = (Vec::new(), Vec::new());
     for cell in cells {
-        let mut paths = folders.iter().map(|folder| folder.join(&cell.folder));
-        let path = paths.find(|path| path.join(SUMMARY).is_file());
-        if path.is_none() {
+        let result = find(cell, folders).unwrap_or_else(|error| {
+            damaged.push(error.to_string());
+            None
+        });
+        if result.is_none() {
             missing.push(format!(
                 "{}, {}",
                 legible(&cell.task),
                 legible(&cell.variant)
             ));
         }
-        results.push(path.map(|path| summary(&path)).transpose()?);
+        results.push(result);
     }
     std::fs::create_dir_all(out)
         .map_err(|e| Error::file(out, format!("cannot be made: {e}; see --out")))?;
     let markdown = markdown(cells, &results);
-    files::write_atomically(&out.join("table.md"), markdown.as_bytes())?;
-    files::write_atomically(&out.join("table.csv"), &csv(cells, &results))?;
+    let [md, csv] = [markdown.clone().into_bytes(), csv(cells, &results)];
+    for (name, bytes) in TABLES.iter().zip([md, csv]) {
+        files::write_atomically(&out.join(name), &bytes)?;
+    }
     text.line("")?;
     text.line(markdown.trim_end())?;
     text.line(format_args!(
         "accuracy on the unlabelled target, %, mean ± standard deviation over the partitions; also \
-         in {0}/table.md and {0}/table.csv",
-        out.display()
+         in {0}/{1} and {0}/{2}",
+        out.display(),
+        TABLES[0],
+        TABLES[1]
     ))?;
     if !missing.is_empty() {
         text.note(format_args!(
-            "not there yet: {} ({})",
+            "not in the table: {} ({})",
             counted(missing.len(), "run"),
             super::output::abridged(&missing)
         ));
     }
-    Ok(())
+    match damaged.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Data(damaged.join("; "))),
+    }
 }
 
 fn spread(mean: Option<f64>, std: Option<f64>) -> String {
