@@ -183,10 +183,72 @@ fn an_interrupted_comparison_keeps_the_run() {
         assert_eq!(read(&format!("run/{file}")), read(&format!("whole/{file}")));
     }
     assert!(!at.join("run/summary.json").exists());
+    let metrics = at.join("run/metrics.jsonl");
+    let before = std::fs::metadata(&metrics).unwrap().modified().unwrap();
     let resumed = summary(at, "train --resume run");
     assert_eq!(resumed["partitions"], whole["partitions"]);
     assert_eq!(resumed["controls"][0], whole["controls"][0]);
     assert_eq!(resumed["controls"][1]["name"], "noise");
+    // What was trained is not trained again, and nothing of the interruption stays.
+    let after = std::fs::metadata(&metrics).unwrap().modified().unwrap();
+    assert_eq!(before, after);
+    let names = |run: &str| {
+        let entries = std::fs::read_dir(at.join(run)).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("run"), names("whole"));
+}
+
+/// Killed at any moment, a run with comparisons ends with the result that it would have had; and a
+/// comparison that is done stays.
+#[test]
+fn a_killed_comparison_goes_on() {
+    use std::process::{Command, Stdio};
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let line = format!("{RUN} --baseline target-only --control noise");
+    summary(at, &format!("{line} --out whole"));
+    let unfinished = at.join("run/summary.unfinished.json");
+    let controls = || -> Option<usize> {
+        let result: Value = serde_json::from_slice(&std::fs::read(&unfinished).ok()?).unwrap();
+        let controls = result["summary"]["controls"].as_array();
+        Some(controls.map_or(0, |controls| controls.len()))
+    };
+    let killed_once = |words: &str, until: usize| {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ssan"))
+            .args(words.split_whitespace())
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while controls() != Some(until) && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "it ended before that");
+    };
+    killed_once(&format!("{line} --out run"), 0);
+    killed_once("train --resume run", 1);
+    // A mark in it stays: it is not made again.
+    let mut result: Value = serde_json::from_slice(&std::fs::read(&unfinished).unwrap()).unwrap();
+    let whole = std::fs::read(at.join("whole/summary.json")).unwrap();
+    let mut expected: Value = serde_json::from_slice(&whole).unwrap();
+    result["summary"]["controls"][0]["mean"] = 12.5.into();
+    expected["controls"][0]["mean"] = 12.5.into();
+    std::fs::write(&unfinished, result.to_string()).unwrap();
+    summary(at, "train --resume run");
+    let end = std::fs::read(at.join("run/summary.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&end).unwrap(), expected);
+
+    // Damaged, it costs time alone.
+    killed_once(&format!("{line} --force --out run"), 0);
+    std::fs::write(&unfinished, "{").unwrap();
+    summary(at, "train --resume run");
+    assert_eq!(std::fs::read(at.join("run/summary.json")).unwrap(), whole);
+    assert!(!unfinished.exists());
 }
 
 /// The check sees no test label, and says what it found in numbers and in words.
@@ -248,6 +310,12 @@ fn transfer_is_checked_on_labelled_rows_alone() {
     );
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("held out in 3 folds"), "{text}");
+    let unknown = ssan(
+        at,
+        "train --source source.csv --target few.csv --nepoch 3 --partition 1 --members 1 --control noise --out none",
+    );
+    let unknown = String::from_utf8_lossy(&unknown.stdout).into_owned();
+    assert!(unknown.contains("nothing can be said of"), "{unknown}");
     let few = ssan(
         at,
         &format!("{RUN} --labelled-per-class 1 --check-transfer --out one"),

@@ -19,8 +19,8 @@ use crate::predictions;
 use crate::report::Report;
 use crate::run::embedding::embedding;
 use crate::run::{
-    self, CheckpointEvery, Config, Interrupt, PartitionSummary, Program, Recorder, RunDirectory,
-    Summary, TransferGain, TransferSummary, checkpoint,
+    self, CheckpointEvery, Config, ControlSummary, Interrupt, PartitionSummary, Program, Recorder,
+    RunDirectory, Summary, TransferGain, TransferSummary, Unfinished, checkpoint,
 };
 use crate::train::{
     Control, EpochMetrics, Options, Outcome, PartitionResult, Pause, Problem, Select, Session,
@@ -88,9 +88,12 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         Some(file) => vec![parameters::load(file, &dimensions)?; problem.networks()],
         None => problem.initial_parameters(&options, args.seed),
     };
-    let mut session = Session::new(&problem, &options, &initial, |graph| {
-        chosen.device.load_with(graph, !args.no_graph)
-    })?;
+    let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+    let kept = resumed.as_ref().and_then(Unfinished::load);
+    let session = match &kept {
+        Some(_) => None,
+        None => Some(Session::new(&problem, &options, &initial, load)?),
+    };
 
     let device = chosen.device.to_string();
     let is_new = resumed.is_none();
@@ -116,47 +119,67 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         counted(options.members, "network"),
         directory.path().display()
     ))?;
-    let dimensions = session.dimensions();
-    text.detail(format_args!(
-        "{} of {} parameters each, in about {:.1} MiB of memory",
-        counted(problem.networks(), "network"),
-        dimensions.parameter_count(),
-        memory::needed(&task, partitions, &options) / f64::from(1 << 20)
-    ))?;
-    for (domain, form) in ["source", "target"].iter().zip(session.first_layers()) {
-        text.detail(format_args!("first layer of the {domain}: {form}"))?;
-    }
-    let mut progress = Progress::new(&options, partitions, &text);
-    let mut show = |epoch: &EpochMetrics| progress.show(epoch);
-    let outcome = record(&directory, &options, &mut session, checkpoints, &mut show);
-    progress.bar.finish_and_clear();
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        Err(stopped) => return Err(stopped.told(directory, is_new, &text)),
+    let mut result = match session {
+        Some(mut session) => {
+            let dimensions = session.dimensions();
+            text.detail(format_args!(
+                "{} of {} parameters each, in about {:.1} MiB of memory",
+                counted(problem.networks(), "network"),
+                dimensions.parameter_count(),
+                memory::needed(&task, partitions, &options) / f64::from(1 << 20)
+            ))?;
+            for (domain, form) in ["source", "target"].iter().zip(session.first_layers()) {
+                text.detail(format_args!("first layer of the {domain}: {form}"))?;
+            }
+            let mut progress = Progress::new(&options, partitions, &text);
+            let mut show = |epoch: &EpochMetrics| progress.show(epoch);
+            let outcome = record(&directory, &options, &mut session, checkpoints, &mut show);
+            progress.bar.finish_and_clear();
+            // What it took on the device is free.
+            drop(session);
+            let outcome = match outcome {
+                Ok(outcome) => outcome,
+                Err(stopped) => return Err(stopped.told(directory, is_new, &text)),
+            };
+            let (recipe, select) = (args.recipe(), args.select(&options));
+            let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
+            let labels = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
+            let table = predictions::to_csv(&labels, &task.classes);
+            directory.write(run::PREDICTIONS, &table)?;
+            for (p, model) in models.iter().enumerate() {
+                model.save(&directory.file(&model_file::name(p)))?;
+            }
+            let picture = embedding(&task, &splits[0], &models[0], &initial[0])?;
+            directory.write(run::EMBEDDING, &picture)?;
+            let result = Unfinished {
+                ms_per_epoch: outcome.ms_per_epoch,
+                summary: Summary::new(&task, &problem, &outcome, device, recipe, select),
+            };
+            result.save(&directory)?;
+            result
+        }
+        None => {
+            text.line("it is trained: only what it is compared with is left")?;
+            kept.expect("else there is a session")
+        }
     };
-
-    let (recipe, select) = (args.recipe(), args.select(&options));
-    let mut summary = Summary::new(&task, &problem, &outcome, device, recipe, select);
-    let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
-    let labels = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
-    let table = predictions::to_csv(&labels, &task.classes);
-    directory.write(run::PREDICTIONS, &table)?;
-    for (p, model) in models.iter().enumerate() {
-        model.save(&directory.file(&model_file::name(p)))?;
-    }
-    let picture = embedding(&task, &splits[0], &models[0], &initial[0])?;
-    directory.write(run::EMBEDDING, &picture)?;
-    // What the run came to is in its folder by now; what it took on the device is free.
-    drop(session);
     for (control, name) in args.controls() {
+        let done = |control: &ControlSummary| control.name == name;
+        if result.summary.controls.iter().any(done) {
+            continue;
+        }
         let (problem, options) = control.of(&problem, &options, args.seed);
-        let load = |graph| chosen.device.load_with(graph, !args.no_graph);
         let mut session = Session::new(&problem, &options, &initial, load)?;
         let progress = Progress::new(&options, partitions, &text);
         progress.bar.set_prefix(format!("{name}: "));
         let outcome = compare(&mut session, &options, progress, &name, &directory)?;
-        summary.add_control(name, &outcome);
+        result.summary.add_control(name, &outcome);
+        result.save(&directory)?;
     }
+    let Unfinished {
+        ms_per_epoch,
+        mut summary,
+    } = result;
     if args.check_transfer {
         summary.transfer = check_transfer(&problem, &options, args, &chosen, &text, &directory)?;
     }
@@ -165,11 +188,11 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let folder = directory.path().display().to_string();
     directory.finish()?;
 
-    tell(&summary, &options, outcome.ms_per_epoch, &text, &folder)?;
+    tell(&summary, &options, ms_per_epoch, &text, &folder)?;
     if args.json {
         let printed = Printed {
             run: folder,
-            ms_per_epoch: outcome.ms_per_epoch,
+            ms_per_epoch,
             summary: &summary,
         };
         print(&serde_json::to_string(&printed).expect("numbers and names"))?;
@@ -594,7 +617,13 @@ fn tell(
             ))?;
         }
         _ => {
-            text.line("accuracy on the unlabelled target: unknown, its rows have no ground truth")?
+            text.line("accuracy on the unlabelled target: unknown, its rows have no ground truth")?;
+            if !summary.controls.is_empty() {
+                text.line(
+                    "so nothing can be said of --baseline and --control: --check-transfer compares \
+                     on the labelled rows",
+                )?;
+            }
         }
     }
     if let Some(transfer) = &summary.transfer {

@@ -4,7 +4,9 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{CONFIG, EMBEDDING, METRICS, PREDICTIONS, REPORT, SPLITS, SUMMARY, checkpoint};
+use super::{
+    CONFIG, EMBEDDING, METRICS, PREDICTIONS, REPORT, SPLITS, SUMMARY, UNFINISHED, checkpoint,
+};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model_file;
@@ -13,13 +15,14 @@ use crate::model_file;
 const LOCK: &str = "run.lock";
 
 /// Files of a run, besides the models.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     CONFIG,
     SPLITS,
     METRICS,
     PREDICTIONS,
     EMBEDDING,
     SUMMARY,
+    UNFINISHED,
     REPORT,
     checkpoint::LAST,
     checkpoint::PREVIOUS,
@@ -153,7 +156,7 @@ impl RunDirectory {
     /// # Errors
     /// The file system refuses.
     pub fn finish(self) -> Result<()> {
-        for name in [checkpoint::LAST, checkpoint::PREVIOUS] {
+        for name in [UNFINISHED, checkpoint::LAST, checkpoint::PREVIOUS] {
             remove(&self.file(name))?;
         }
         self.remove_unfinished()?;
@@ -178,8 +181,9 @@ impl RunDirectory {
 
     /// Removes all files of a run.
     fn clear(&self) -> Result<()> {
-        // The summary goes first, for with it a run has ended.
+        // These go first, for with them a run has ended, or all of it but comparisons.
         remove(&self.file(SUMMARY))?;
+        remove(&self.file(UNFINISHED))?;
         for name in FILES {
             remove(&self.file(name))?;
         }

@@ -12,6 +12,7 @@
 //! | `summary.json` | the result: [`Summary`]; written last, so that with it the run has ended |
 //! | `report.html` | all of it to look at: [`crate::report`] |
 //! | `checkpoint.safetensors`, `checkpoint.previous.safetensors` | while it has not: [`checkpoint`] |
+//! | `summary.unfinished.json` | while only comparisons are left to train: [`Unfinished`] |
 //! | `run.lock` | held by the process that trains |
 //!
 //! Files are written whole or not at all, but for `metrics.jsonl`, which grows, and which a resumed
@@ -29,7 +30,9 @@ pub use config::{Config, Fingerprints, Program};
 pub use directory::RunDirectory;
 pub use interrupt::Interrupt;
 pub use recorder::{CheckpointEvery, Recorder, Start};
-pub use summary::{ControlSummary, PartitionSummary, Summary, TransferGain, TransferSummary};
+pub use summary::{
+    ControlSummary, PartitionSummary, Summary, TransferGain, TransferSummary, Unfinished,
+};
 
 use serde_json::json;
 
@@ -47,6 +50,8 @@ pub const PREDICTIONS: &str = "predictions.csv";
 pub const EMBEDDING: &str = "embedding.npz";
 /// Name of the report.
 pub const REPORT: &str = "report.html";
+/// Name of the file of a result that waits for its comparisons.
+const UNFINISHED: &str = "summary.unfinished.json";
 /// Name of the result's file.
 pub const SUMMARY: &str = "summary.json";
 

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{RunDirectory, UNFINISHED};
 use crate::data::{Label, Task};
+use crate::error::Result;
 use crate::evaluation::Evaluation;
+use crate::files;
 use crate::train::{Outcome, PartitionResult, Problem};
 
 /// What a run came to; accuracies in percent, `None` where no ground truth is known.
@@ -183,6 +186,33 @@ impl Summary {
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("numbers and names");
         format!("{json}\n")
+    }
+}
+
+/// The result of a run whose own files are all written, while what it is compared with is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unfinished {
+    /// See [`Outcome::ms_per_epoch`].
+    pub ms_per_epoch: f64,
+    /// The result, with the comparisons that are done.
+    pub summary: Summary,
+}
+
+impl Unfinished {
+    /// That of the run in `directory`, if it is there and whole: else the run goes on from its
+    /// checkpoint.
+    pub fn load(directory: &RunDirectory) -> Option<Unfinished> {
+        let bytes = files::read(&directory.file(UNFINISHED)).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn save(&self, directory: &RunDirectory) -> Result<()> {
+        let json = serde_json::to_vec(self).expect("numbers and names");
+        directory.write(UNFINISHED, &json)
     }
 }
 
