@@ -78,6 +78,14 @@ pub fn largest(row: &[f64]) -> usize {
     (1..row.len()).fold(0, larger)
 }
 
+/// Mean and standard deviation (squares divided by their number) of `values`.
+pub(crate) fn mean_and_std(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
+    (mean, (squares / n).sqrt())
+}
+
 #[cfg(test)]
 mod tests {
     use approx::assert_relative_eq;

@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
-use crate::error::{Error, Result};
+use crate::data::legible;
+use crate::error::{Cause, Error, Result};
 use crate::memory::affordable;
 
 /// All bytes of a file.
@@ -22,6 +24,24 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     }
     affordable(data.len(), 1).map_err(|cause| Error::file(path, cause))?;
     std::fs::read(path).map_err(unreadable)
+}
+
+/// The text in a file.
+///
+/// # Errors
+/// As [`read`], and what is no UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| Error::file(path, "is no text"))
+}
+
+/// A value out of TOML; else what is wrong in which line.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Cause<T> {
+    toml::from_str(text).map_err(|e: toml::de::Error| {
+        let line = e.span().map_or(1, |span| {
+            1 + text[..span.start.min(text.len())].matches('\n').count()
+        });
+        format!("line {line}: {}", legible(e.message()))
+    })
 }
 
 /// SHA-256 of a file, in hexadecimal.

@@ -3,6 +3,8 @@
 
 #[path = "common/command.rs"]
 mod command;
+#[path = "common/refusal.rs"]
+mod refusal;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use command::ssan;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use refusal::fails;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::optim::Optimizer;
@@ -34,20 +37,6 @@ fn passes(folder: &Path, line: &str) -> Output {
     let output = ssan(folder, line);
     assert_eq!(output.status.code(), Some(0), "{line}: {}", text(&output));
     output
-}
-
-fn fails(folder: &Path, line: &str, code: i32, words: &[&str]) {
-    let output = ssan(folder, line);
-    let error = text(&output);
-    assert_eq!(output.status.code(), Some(code), "{line}: {error}");
-    let lines: Vec<&str> = error.lines().filter(|l| l.starts_with("error: ")).collect();
-    assert_eq!(lines.len(), 1, "{line}: {error}");
-    for word in words {
-        assert!(
-            lines[0].contains(word),
-            "{line}: {word:?} is not in {error}"
-        );
-    }
 }
 
 /// Starts what will be interrupted.

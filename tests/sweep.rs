@@ -2,10 +2,13 @@
 
 #[path = "common/command.rs"]
 mod command;
+#[path = "common/refusal.rs"]
+mod refusal;
 
 use std::path::Path;
 
 use command::ssan;
+use refusal::fails;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -39,20 +42,6 @@ fn passes(folder: &Path, line: &str) -> String {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{line}: {error}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn fails(folder: &Path, line: &str, code: i32, words: &[&str]) {
-    let output = ssan(folder, line);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{line}: {error}");
-    let lines: Vec<&str> = error.lines().filter(|l| l.starts_with("error: ")).collect();
-    assert_eq!(lines.len(), 1, "{line}: {error}");
-    for word in words {
-        assert!(
-            lines[0].contains(word),
-            "{line}: {word:?} is not in {error}"
-        );
-    }
 }
 
 fn read(path: &Path) -> String {

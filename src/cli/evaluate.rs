@@ -8,7 +8,7 @@ use super::models::{Labelling, ModelArgs};
 use super::output::{Text, counted, print, table};
 use crate::data::{Label, class_indices};
 use crate::error::{Error, Result};
-use crate::evaluation::{CALIBRATION_BINS, Evaluation, evaluate};
+use crate::evaluation::{CALIBRATION_BINS, Evaluation, evaluate, mean_and_std};
 use crate::predictions;
 use crate::train::vote;
 
@@ -99,13 +99,7 @@ impl Report<'_> {
         let mut figures = table();
         figures.add_row(["accuracy", &format!("{:.2} %", found.accuracy)]);
         if let [_, _, ..] = self.model_accuracies[..] {
-            let n = self.model_accuracies.len() as f64;
-            let mean = self.model_accuracies.iter().sum::<f64>() / n;
-            let squares = self
-                .model_accuracies
-                .iter()
-                .map(|x| (x - mean) * (x - mean));
-            let std = (squares.sum::<f64>() / n).sqrt();
+            let (mean, std) = mean_and_std(&self.model_accuracies);
             figures.add_row(["of a model alone", &format!("{mean:.2} ± {std:.2} %")]);
         }
         figures.add_row(["macro-F1", &format!("{:.2} %", found.macro_f1)]);

@@ -633,13 +633,13 @@ impl TrainArgs {
         name(&SELECTIONS, &options.select)
     }
 
-    /// The runs to compare with, and their names.
-    pub fn controls(&self) -> Vec<(Control, String)> {
+    /// The runs to compare with.
+    pub fn controls(&self) -> Vec<Control> {
         let baseline = self.baseline.map(|name| match name {
-            BaselineName::TargetOnly => (Control::TargetOnly, spelled(&name)),
+            BaselineName::TargetOnly => Control::TargetOnly,
         });
         let control = self.control.map(|name| match name {
-            ControlName::Noise => (Control::Noise, spelled(&name)),
+            ControlName::Noise => Control::Noise,
         });
         baseline.into_iter().chain(control).collect()
     }

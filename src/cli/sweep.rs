@@ -19,6 +19,7 @@ use crate::data::legible;
 use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::run::{CONFIG, Config, Interrupt, SUMMARY, Summary};
+use crate::train::Control;
 
 /// Options of `ssan sweep`.
 #[derive(Args)]
@@ -342,14 +343,8 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
 /// The cells that the file asks for, with the command line's own options.
 fn read(args: &SweepArgs) -> Result<Vec<Cell>> {
     let wrong = |cause: String| Error::file(&args.file, cause);
-    let text = String::from_utf8(files::read(&args.file)?);
-    let text = text.map_err(|_| wrong("is no text".to_string()))?;
-    let file: File = toml::from_str(&text).map_err(|e| {
-        let line = e.span().map_or(1, |span| {
-            1 + text[..span.start.min(text.len())].matches('\n').count()
-        });
-        wrong(format!("line {line}: {}", legible(e.message())))
-    })?;
+    let text = files::read_text(&args.file)?;
+    let file: File = files::parse_toml(&text).map_err(wrong)?;
     let mut cells = file.cells().map_err(wrong)?;
     for cell in &mut cells {
         let own = [("data-dir", &args.data_dir), ("device", &args.device)];
@@ -396,7 +391,7 @@ fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<(bool, Summary)>
         let args = parse(cell, &[])?;
         let (files, before) = (args.files()?, Config::load(&folder.join(CONFIG))?);
         config::check_unchanged(&before.data, &files.fingerprints()?, files.named(), true)?;
-        return Ok((true, summary(folder)?));
+        return Ok((true, Summary::load(&folder.join(SUMMARY))?));
     }
     let option = match folder.join(CONFIG).is_file() {
         true => "--resume",
@@ -416,7 +411,7 @@ fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<(bool, Summary)>
         _ => parse(cell, &more)?,
     };
     train::train(&args, silent)?;
-    Ok((false, summary(folder)?))
+    Ok((false, Summary::load(&folder.join(SUMMARY))?))
 }
 
 /// Refuses a folder whose runs were others than `cells` say; keeps what they say, where `write`.
@@ -485,13 +480,6 @@ fn difference(before: &toml::Table, now: &toml::Table) -> String {
     format!("{name} was {}, is {}", shown(before), shown(now))
 }
 
-/// The result of the run in a folder.
-fn summary(folder: &Path) -> Result<Summary> {
-    let path = folder.join(SUMMARY);
-    serde_json::from_slice(&files::read(&path)?)
-        .map_err(|e| Error::file(&path, format!("is damaged: {}", legible(&e.to_string()))))
-}
-
 /// The result of a cell, of the one of the `folders` that has it.
 ///
 /// # Errors
@@ -500,7 +488,7 @@ fn find(cell: &Cell, folders: &[PathBuf]) -> Result<Option<Summary>> {
     let paths = folders.iter().map(|folder| folder.join(&cell.folder));
     let mut found: Option<(PathBuf, Summary)> = None;
     for path in paths.filter(|path| path.join(SUMMARY).is_file()) {
-        let here = summary(&path)?;
+        let here = Summary::load(&path.join(SUMMARY))?;
         match &found {
             Some((other, result)) if *result != here => {
                 let cause = format!(
@@ -630,7 +618,7 @@ fn csv(cells: &[Cell], results: &[Option<Summary>]) -> Vec<u8> {
     for (cell, result) in cells.iter().zip(results) {
         let Some(s) = result else { continue };
         let number = |x: Option<f64>| x.map_or(String::new(), |x| x.to_string());
-        let control = |name: &str| {
+        let control = |name: Control| {
             let found = s.controls.iter().find(|control| control.name == name);
             number(found.and_then(|control| control.mean))
         };
@@ -643,8 +631,8 @@ fn csv(cells: &[Cell], results: &[Option<Summary>]) -> Vec<u8> {
             number(s.mean_last),
             number(s.std_last),
             number(s.mean_best),
-            control("target-only"),
-            control("noise"),
+            control(Control::TargetOnly),
+            control(Control::Noise),
         ]);
     }
     table.into_inner().expect("memory can be written")

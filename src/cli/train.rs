@@ -163,17 +163,17 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
             kept.expect("else there is a session")
         }
     };
-    for (control, name) in args.controls() {
-        let done = |control: &ControlSummary| control.name == name;
+    for kind in args.controls() {
+        let done = |control: &ControlSummary| control.name == kind;
         if result.summary.controls.iter().any(done) {
             continue;
         }
-        let (problem, options) = control.of(&problem, &options, args.seed);
+        let (problem, options) = kind.of(&problem, &options, args.seed);
         let mut session = Session::new(&problem, &options, &initial, load)?;
         let progress = Progress::new(&options, partitions, &text);
-        progress.bar.set_prefix(format!("{name}: "));
-        let outcome = compare(&mut session, &options, progress, &name, &directory)?;
-        result.summary.add_control(name, &outcome);
+        progress.bar.set_prefix(format!("{}: ", kind.name()));
+        let outcome = compare(&mut session, &options, progress, kind.name(), &directory)?;
+        result.summary.add_control(kind, &outcome);
         result.save(&directory)?;
     }
     let Unfinished {
@@ -326,16 +326,13 @@ fn check_transfer(
     };
     let run = train(&folds, &options, "run")?;
     let mut gains = Vec::new();
-    for (control, name) in [
-        (Control::TargetOnly, "target-only"),
-        (Control::Noise, "noise"),
-    ] {
-        let (problem, options) = control.of(&folds, &options, args.seed);
-        let control = train(&problem, &options, name)?;
+    for kind in Control::ALL {
+        let (problem, options) = kind.of(&folds, &options, args.seed);
+        let control = train(&problem, &options, kind.name())?;
         let (mean, standard_error) =
             transfer::gain(&run, &control).expect("held-out rows are known");
         gains.push(TransferGain {
-            control: name.to_string(),
+            control: kind,
             mean,
             standard_error,
         });
@@ -599,9 +596,9 @@ fn tell(
                 ))?;
             }
             for control in &summary.controls {
-                let what = match control.name.as_str() {
-                    "noise" => "with noise as source",
-                    _ => "labelled target rows alone",
+                let what = match control.name {
+                    Control::Noise => "with noise as source",
+                    Control::TargetOnly => "labelled target rows alone",
                 };
                 text.line(format_args!(
                     "{what}: {} ± {} %; the run has {:+.2} ± {} more",
@@ -630,7 +627,9 @@ fn tell(
         let gains = transfer.gains.iter().map(|gain| {
             format!(
                 "{:+.1} ± {:.1} to {}",
-                gain.mean, gain.standard_error, gain.control
+                gain.mean,
+                gain.standard_error,
+                gain.control.name()
             )
         });
         let gains: Vec<String> = gains.collect();

@@ -7,7 +7,7 @@ use super::picture::{principal_components, t_sne};
 use super::plot::{self, Point, Series, Shape, color};
 use super::run::{Embedding, Epoch, Run, TERMS};
 use crate::data::{Matrix, legible};
-use crate::train::PartitionResult;
+use crate::train::{Control, PartitionResult};
 
 /// Points of a line: more would not be seen.
 const MOST_POINTS: usize = 400;
@@ -123,14 +123,11 @@ fn spread(mean: Option<f64>, std: Option<f64>) -> String {
 /// The runs' results beside each other.
 fn overview(runs: &[Run]) -> Markup {
     let knows = runs.iter().any(|run| run.summary.mean_last.is_some());
-    let controls = |name: &str| {
+    let mut controls = Vec::from(Control::ALL);
+    controls.retain(|name| {
         let mut all = runs.iter().flat_map(|run| &run.summary.controls);
-        all.any(|control| control.name == name)
-    };
-    let controls: Vec<&str> = ["target-only", "noise"]
-        .into_iter()
-        .filter(|name| controls(name))
-        .collect();
+        all.any(|control| control.name == *name)
+    });
     html! {
         div.wide {
             table {
@@ -144,7 +141,7 @@ fn overview(runs: &[Run]) -> Markup {
                         th { "kept %" }
                         th { "kept by" }
                         @for name in &controls {
-                            th { @if *name == "noise" { "noise as source %" } @else { "target alone %" } }
+                            th { @match name { Control::Noise => "noise as source %", Control::TargetOnly => "target alone %" } }
                         }
                         th { "best epoch % (oracle)" }
                     }

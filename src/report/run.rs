@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use crate::data::{self, Matrix, legible};
 use crate::error::{Cause, Error, Result};
-use crate::files;
 use crate::run::{CONFIG, Config, EMBEDDING, METRICS, RunDirectory, SUMMARY, Summary};
 use crate::train::EpochMetrics;
 
@@ -127,10 +126,7 @@ impl Run {
             let cause = format!("the run has not ended: ssan train --resume {shown} goes on");
             return Err(Error::file(folder, cause));
         }
-        let damaged = |e: serde_json::Error| {
-            Error::file(&file, format!("is damaged: {}", legible(&e.to_string())))
-        };
-        let summary: Summary = serde_json::from_slice(&files::read(&file)?).map_err(damaged)?;
+        let summary = Summary::load(&file)?;
         check(&summary).map_err(|cause| Error::file(&file, cause))?;
         let path = folder.join(EMBEDDING);
         let classes = summary.classes.len();

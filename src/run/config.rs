@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::legible;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -59,18 +58,9 @@ impl Config {
     /// # Errors
     /// The file cannot be read or is none.
     pub fn load(path: &Path) -> Result<Config> {
-        let bytes = files::read(path)?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::file(path, "is no text"))?;
-        toml::from_str(&text).map_err(|e: toml::de::Error| {
-            let line = e.span().map_or(1, |span| {
-                1 + text[..span.start.min(text.len())].matches('\n').count()
-            });
-            let cause = legible(e.message());
-            Error::file(
-                path,
-                format!("line {line}: {cause}; options stand under [options]"),
-            )
-        })
+        let text = files::read_text(path)?;
+        files::parse_toml(&text)
+            .map_err(|cause| Error::file(path, format!("{cause}; options stand under [options]")))
     }
 }
 

@@ -1,13 +1,15 @@
 //! The result of a run.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::{RunDirectory, UNFINISHED};
-use crate::data::{Label, Task};
-use crate::error::Result;
-use crate::evaluation::Evaluation;
+use crate::data::{Label, Task, legible};
+use crate::error::{Error, Result};
+use crate::evaluation::{Evaluation, mean_and_std};
 use crate::files;
-use crate::train::{Outcome, PartitionResult, Problem};
+use crate::train::{Control, Outcome, PartitionResult, Problem};
 
 /// What a run came to; accuracies in percent, `None` where no ground truth is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,8 +62,8 @@ pub struct TransferSummary {
 /// What a run has more than a control on held-out rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferGain {
-    /// `target-only` or `noise`.
-    pub control: String,
+    /// What it is compared with.
+    pub control: Control,
     /// Mean over the folds.
     pub mean: f64,
     /// Its standard error.
@@ -71,24 +73,23 @@ pub struct TransferGain {
 impl TransferGain {
     /// What can be said of it.
     pub fn verdict(&self) -> &'static str {
-        let (less, more) = match self.control.as_str() {
-            "noise" => (
+        let [less, more, neither] = match self.control {
+            Control::Noise => [
                 "noise in the place of the source does better: the source seems to harm",
                 "the source is better than noise in its place",
-            ),
-            _ => (
+                "no difference to noise in the place of the source can be told",
+            ],
+            Control::TargetOnly => [
                 "labelled target rows alone do better: the source and the unlabelled rows seem to \
                  harm",
                 "better than the labelled target rows alone",
-            ),
+                "no difference to the labelled target rows alone can be told",
+            ],
         };
         match self.mean {
             mean if mean < -self.standard_error => less,
             mean if mean > self.standard_error => more,
-            _ => match self.control.as_str() {
-                "noise" => "no difference to noise in the place of the source can be told",
-                _ => "no difference to the labelled target rows alone can be told",
-            },
+            _ => neither,
         }
     }
 }
@@ -96,8 +97,8 @@ impl TransferGain {
 /// The result of a control, on the same partitions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlSummary {
-    /// `target-only` or `noise`.
-    pub name: String,
+    /// Which.
+    pub name: Control,
     /// Accuracy of each partition.
     pub accuracy: Vec<Option<f64>>,
     /// Their mean.
@@ -162,7 +163,7 @@ impl Summary {
     }
 
     /// Adds the control `name`, whose partitions came to `results`.
-    pub fn add_control(&mut self, name: String, results: &[PartitionResult]) {
+    pub fn add_control(&mut self, name: Control, results: &[PartitionResult]) {
         let accuracy: Vec<Option<f64>> = results.iter().map(|p| p.accuracy_chosen).collect();
         let known: Option<Vec<f64>> = accuracy.iter().copied().collect();
         let own = self.partitions.iter().zip(&accuracy);
@@ -180,6 +181,15 @@ impl Summary {
             gain_mean: gains.map(|(mean, _)| mean),
             gain_std: gains.map(|(_, std)| std),
         });
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It cannot be read or is damaged.
+    pub fn load(path: &Path) -> Result<Summary> {
+        serde_json::from_slice(&files::read(path)?)
+            .map_err(|e| Error::file(path, format!("is damaged: {}", legible(&e.to_string()))))
     }
 
     /// The file's text.
@@ -214,12 +224,4 @@ impl Unfinished {
         let json = serde_json::to_vec(self).expect("numbers and names");
         directory.write(UNFINISHED, &json)
     }
-}
-
-/// Mean and standard deviation (squares divided by their number) of `values`.
-fn mean_and_std(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|x| (x - mean) * (x - mean)).sum();
-    (mean, (squares / n).sqrt())
 }

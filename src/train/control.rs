@@ -3,12 +3,14 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
 
 use super::{Options, PartitionLabels, Problem};
 use crate::objective::{Objective, Refinement};
 
 /// What is trained on in the place of a run's own data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Control {
     /// The labelled target rows alone: neither source nor unlabelled rows have a part in the
     /// objective, which is the cross-entropy of the labelled rows.
@@ -20,6 +22,17 @@ pub enum Control {
 }
 
 impl Control {
+    /// All of them.
+    pub const ALL: [Control; 2] = [Control::TargetOnly, Control::Noise];
+
+    /// Its name in options and results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Control::TargetOnly => "target-only",
+            Control::Noise => "noise",
+        }
+    }
+
     /// Problem and options of the control of a run of `problem` with `options`: the same networks,
     /// optimiser, labelled rows and initial parameters.
     pub fn of(self, problem: &Problem, options: &Options, seed: u64) -> (Problem, Options) {

@@ -4,6 +4,7 @@
 //! on the others, and what they say of the held-out rows is compared, fold by fold.
 
 use super::{PartitionLabels, PartitionResult, Problem};
+use crate::evaluation::mean_and_std;
 
 /// Folds of a partition: more cost more and hold out less.
 const MOST_FOLDS: usize = 5;
@@ -58,10 +59,8 @@ pub fn gain(run: &[PartitionResult], control: &[PartitionResult]) -> Option<(f64
     let both = run.iter().zip(control);
     let gains = both.map(|(run, control)| Some(run.accuracy_chosen? - control.accuracy_chosen?));
     let gains: Vec<f64> = gains.collect::<Option<_>>()?;
-    let n = gains.len() as f64;
-    let mean = gains.iter().sum::<f64>() / n;
-    let squares: f64 = gains.iter().map(|x| (x - mean) * (x - mean)).sum();
-    Some((mean, (squares / (n - 1.0) / n).sqrt()))
+    let (mean, std) = mean_and_std(&gains);
+    Some((mean, std / (gains.len() as f64 - 1.0).sqrt()))
 }
 
 #[cfg(test)]
