@@ -10,7 +10,7 @@ mod common;
 
 use clap::Parser;
 use common::{Setup, Sizes};
-use ssan::device::{Request, choose};
+use ssan::device::{CudaOptions, Precision, Request, choose};
 use ssan::train::{FirstLayer, train};
 
 /// Milliseconds per epoch on random data.
@@ -34,6 +34,9 @@ struct Args {
     /// Launch the kernels one by one, not as a CUDA graph
     #[arg(long)]
     no_graph: bool,
+    /// Matrix products of a CUDA device: fp32, tf32 or bf16
+    #[arg(long, default_value = "fp32")]
+    precision: Precision,
     /// First layers: auto, gram or direct
     #[arg(long, default_value = "auto")]
     first_layer: FirstLayer,
@@ -60,7 +63,14 @@ fn main() -> ssan::Result<()> {
     if let Some(note) = &chosen.note {
         eprintln!("note: {note}");
     }
-    let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+    if let Some(note) = args.precision.note(chosen.device) {
+        eprintln!("note: {note}");
+    }
+    let cuda = CudaOptions {
+        use_graph: !args.no_graph,
+        precision: args.precision,
+    };
+    let load = |graph| chosen.device.load_with(graph, cuda);
     let outcome = train::<f32>(problem, options, initial, load, &mut |_| Ok(()))?;
     println!(
         "{}: {:.2} ms per epoch and partition",

@@ -20,7 +20,8 @@ use common::{Setup, Sizes};
 use ssan::Result;
 use ssan::device::launch::{Arg, Buffer, Launch, Layout};
 use ssan::device::profile::{Part, Phase};
-use ssan::device::{Choice, Cpu, Cuda, Device, Request, choose};
+use ssan::device::rung::Rung;
+use ssan::device::{Choice, Cpu, Cuda, CudaOptions, Device, Precision, Request, choose};
 use ssan::graph::Graph;
 use ssan::median::median;
 use ssan::train::{FirstLayer, recorded_step};
@@ -40,6 +41,9 @@ struct Args {
     /// First layers: auto, gram or direct
     #[arg(long, default_value = "auto")]
     first_layer: FirstLayer,
+    /// Matrix products of a CUDA device: fp32, tf32 or bf16
+    #[arg(long, default_value = "fp32")]
+    precision: Precision,
     /// Device: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: Request,
@@ -69,6 +73,9 @@ fn main() -> Result<()> {
     let args = Args::parse();
     let chosen = choose(args.device)?;
     if let Some(note) = &chosen.note {
+        eprintln!("note: {note}");
+    }
+    if let Some(note) = args.precision.note(chosen.device) {
         eprintln!("note: {note}");
     }
     // As many epochs as the paper's runs: more than are taken here.
@@ -104,7 +111,14 @@ fn on_cpu(args: &Args, setup: &Setup) -> Result<()> {
 }
 
 fn on_card(args: &Args, setup: &Setup, ordinal: usize) -> Result<()> {
-    let load = |use_graph| Cuda::load(record(setup), ordinal, use_graph);
+    let load = |use_graph| {
+        let precision = args.precision;
+        let options = CudaOptions {
+            use_graph,
+            precision,
+        };
+        Cuda::load(record(setup), ordinal, options)
+    };
     let step = |cuda: &mut Cuda<f32>| {
         seconds_per_step(args, |steps| {
             cuda.steps(steps)?;
@@ -169,6 +183,7 @@ struct Limits {
 /// Parts of one name, phase and size.
 struct Row {
     name: &'static str,
+    rung: Rung,
     phase: Phase,
     size: String,
     bytes: usize,
@@ -219,6 +234,8 @@ fn print(args: &Args, parts: &[Part], layout: &Layout, limits: &Limits) {
             _ => String::new(),
         };
         let peak = match (flops, limits) {
+            // The peak is that of the ordinary units.
+            _ if row.rung != Rung::default() => String::new(),
             // On a card whose peak is not known.
             (
                 Some(_),
@@ -230,7 +247,7 @@ fn print(args: &Args, parts: &[Part], layout: &Layout, limits: &Limits) {
             _ => share(flops, limits.flops),
         };
         table.add_row([
-            row.name.to_string(),
+            format!("{} {}", row.name, row.rung).trim().to_string(),
             phase(row.phase).to_string(),
             row.size,
             row.calls.to_string(),
@@ -268,9 +285,11 @@ fn rows(parts: &[Part], layout: &Layout) -> Vec<Row> {
         let (size, flops) = products(&part.launches)
             .unwrap_or_else(|| (largest_output(&part.launches, layout), 0.0));
         let bytes = bytes(&part.launches, layout);
+        let rung = part.launches.first().map_or(Rung::default(), |l| l.rung);
+        let key = (part.name, rung, part.phase, &size, bytes);
         let same = rows
             .iter_mut()
-            .find(|r| (r.name, r.phase, &r.size, r.bytes) == (part.name, part.phase, &size, bytes));
+            .find(|r| (r.name, r.rung, r.phase, &r.size, r.bytes) == key);
         match same {
             Some(row) => {
                 row.calls += 1;
@@ -278,6 +297,7 @@ fn rows(parts: &[Part], layout: &Layout) -> Vec<Row> {
             }
             None => rows.push(Row {
                 name: part.name,
+                rung,
                 phase: part.phase,
                 size,
                 bytes,

@@ -120,6 +120,12 @@ sizes=(--synthetic "${SIZES:-958x800,958x4096,10}")
 if [ -n "$card" ]; then
     step bench-kernels-cuda "$here/benches/kernels" "${sizes[@]}" --device cuda
     step bench-epoch-cuda "$here/benches/epoch" "${sizes[@]}" --device cuda --nepoch 600
+    for precision in tf32 bf16; do
+        step "bench-kernels-cuda-$precision" \
+            "$here/benches/kernels" "${sizes[@]}" --device cuda --precision "$precision"
+        step "bench-epoch-cuda-$precision" \
+            "$here/benches/epoch" "${sizes[@]}" --device cuda --nepoch 600 --precision "$precision"
+    done
     step bench-epoch-cuda-no-graph \
         "$here/benches/epoch" "${sizes[@]}" --device cuda --nepoch 600 --no-graph
     step bench-epoch-cuda-20-partitions \
@@ -142,6 +148,8 @@ else
     if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         step peer-cuda "${peer[@]}" --device cuda --nepoch 600
         step peer-cuda-graph "${peer[@]}" --device cuda --nepoch 600 --cuda-graph
+        step peer-cuda-graph-tf32 \
+            "${peer[@]}" --device cuda --nepoch 600 --cuda-graph --precision tf32
     else
         skip peer-cuda "torch sees no card"
     fi

@@ -8,7 +8,70 @@ typedef REAL real;
 
 // A block's shared memory, so that an executor on the host can put its own in its place.
 #ifndef SHARED
-#define SHARED(type, name, count) __shared__ type name[count]
+#define SHARED(type, name, count) __shared__ __align__(16) type name[count]
+#endif
+
+// All inline PTX there is, for sm_80 and later. An executor on the host has functions of its own in
+// its place, which do what the PTX manual says.
+#ifndef HOST_EXECUTOR
+// Copies BYTES (4, 8 or 16; both addresses are multiples of it) to shared memory while the thread
+// goes on; zeros unless `inside`, and then nothing is read.
+template <int BYTES>
+__device__ __forceinline__ void copy_async(void *to, const void *from, bool inside) {
+    const unsigned at = (unsigned)__cvta_generic_to_shared(to);
+    const int bytes = inside ? BYTES : 0;
+    if constexpr (BYTES == 16) {
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                     :: "r"(at), "l"(from), "r"(bytes) : "memory");
+    } else {
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                     :: "r"(at), "l"(from), "n"(BYTES), "r"(bytes) : "memory");
+    }
+}
+
+// Ends a group of copies.
+__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until all groups of this thread but the last LEFT are there, for this thread.
+template <int LEFT>
+__device__ __forceinline__ void copy_wait() {
+    asm volatile("cp.async.wait_group %0;" :: "n"(LEFT) : "memory");
+}
+
+// x rounded to tf32: 10 bits after the point, ties away from 0.
+__device__ __forceinline__ unsigned to_tf32(float x) {
+    unsigned y;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
+    return y;
+}
+
+// Two numbers rounded to bf16: 7 bits after the point, ties to even.
+__device__ __forceinline__ unsigned to_bf16x2(float low, float high) {
+    unsigned y;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(y) : "f"(high), "f"(low));
+    return y;
+}
+
+// d += a·b by a warp, d 16×8, a 16×K, b K×8. With g = lane / 4 and t = lane % 4, a lane has
+// d: (g, 2t), (g, 2t+1), (g+8, 2t), (g+8, 2t+1).
+// K = 8, tf32. a: (g, t), (g+8, t), (g, t+4), (g+8, t+4); b: (t, g), (t+4, g).
+__device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
+                                         const unsigned (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// K = 16, bf16, two neighbours along k in a word, the first in its low half.
+// a: (g, 2t), (g+8, 2t), (g, 2t+8), (g+8, 2t+8); b: (2t, g), (2t+8, g).
+__device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4],
+                                         const unsigned (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
 #endif
 
 // What a backward pass does with the gradient of one input: leave it, store it, or add to it.

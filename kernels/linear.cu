@@ -7,20 +7,39 @@
 // k = x·xᵀ [1, n, n], s = x·w₀ᵀ [P, n, out], coefficients c [P, n, out], scale a [P, 1, 1]. What it
 // puts into the gradient of c is g, see `src/ops/gram_linear.rs`.
 //
-// The products are one: out_ij = Σ_k a_ik b_jk, in tiles of 64×64. A block of 256 threads
-// takes 16 steps k of both operands at a time into shared memory; each thread keeps a 4×4 grid of
-// sums in registers, 16 rows and 16 columns apart, so that neighbouring threads read neighbouring
-// words. They differ in how the operands lie in memory: along k (a_ik = a[i·inner + k]) or across
-// it (a_ik = a[k·outer + i]).
+// The products are one: out_ij = Σ_k a_ik b_jk, in a tile of the result for each block. Operands
+// differ in how they lie in memory: along k (a_ik = a[i·inner + k]) or across it
+// (a_ik = a[k·outer + i]). The ladder of ways to compute it has a rung for each compilation of this
+// file, named by two macros; `src/device/rung.rs` says which product takes which.
+//
+// ARITHMETIC, of the multiplications; sums are in `real` always:
 enum {
-    TILE = 64,
+    PLAIN,       // as they are, in `real`
+    TF32,        // tensor cores, factors rounded to 10 bits after the point
+    THREE_TF32,  // tensor cores, each factor as the sum of two of those: nearly float
+    BF16,        // tensor cores, factors rounded to 7 bits
+};
+// TILE, of the result and of a block on the tensor cores:
+enum {
+    LARGE,   // 128×128 by 8 warps: the fewest reads of each operand
+    MEDIUM,  // 64×64 by 4 warps; PLAIN has no other
+    SMALL,   // 32×32, whose 4 warps share k: more blocks for a result that is small
+};
+// ---- on the ordinary units -------------------------------------------------------------------
+//
+// A block of 256 threads takes 16 steps k of both operands at a time into shared memory; each
+// thread keeps a 4×4 grid of sums in registers, 16 rows and 16 columns apart, so that neighbouring
+// threads read neighbouring words.
+namespace plain {
+enum {
+    SIDE = 64,
     DEPTH = 16,
     THREADS = 256,
     // Words from one k of a tile to the next: 2 more than the tile's side, so that the 32 words
     // that a warp stores along k lie in 32 banks.
-    PITCH = TILE + 2,
+    PITCH = SIDE + 2,
     // Entries of a tile that each thread fetches.
-    STAGED = TILE * DEPTH / THREADS,
+    STAGED = SIDE * DEPTH / THREADS,
 };
 
 // Which entry of a 64×16 tile is the n-th of this thread: consecutive threads read consecutive
@@ -28,14 +47,14 @@ enum {
 template <bool ALONG_K>
 __device__ __forceinline__ void tile_entry(int n, int &i, int &k) {
     const int at = threadIdx.x + n * THREADS;
-    i = ALONG_K ? at / DEPTH : at % TILE;
-    k = ALONG_K ? at % DEPTH : at / TILE;
+    i = ALONG_K ? at / DEPTH : at % SIDE;
+    k = ALONG_K ? at % DEPTH : at / SIDE;
 }
 
 // Reads this thread's entries of the operand's tile at (i0, k0) into registers, 0 outside.
 template <bool ALONG_K>
 __device__ __forceinline__ void fetch(real (&staged)[STAGED], const real *__restrict__ from,
-                                             int i0, int outer, int k0, int inner) {
+                                      int i0, int outer, int k0, int inner) {
 #pragma unroll
     for (int n = 0; n < STAGED; n++) {
         int i, k;
@@ -58,12 +77,13 @@ __device__ __forceinline__ void store(real *tile, const real (&staged)[STAGED]) 
 }
 
 // Calls out(i, j, Σ_k a_ik b_jk) for this thread's entries of the block's tile of a rows × cols
-// matrix. The tiles are in shared memory, DEPTH * PITCH words each.
+// matrix.
 template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
-__device__ __forceinline__ void product(const real *__restrict__ a,
-                                               const real *__restrict__ b, int rows, int cols,
-                                               int inner, real *a_tile, real *b_tile, Out out) {
-    const int i0 = blockIdx.y * TILE, j0 = blockIdx.x * TILE;
+__device__ __forceinline__ void product(const real *__restrict__ a, const real *__restrict__ b,
+                                        int rows, int cols, int inner, Out out) {
+    SHARED(real, a_tile, DEPTH * PITCH);
+    SHARED(real, b_tile, DEPTH * PITCH);
+    const int i0 = blockIdx.y * SIDE, j0 = blockIdx.x * SIDE;
     const int ti = threadIdx.x / 16, tj = threadIdx.x % 16;
     real sums[4][4] = {};
     real a_staged[STAGED], b_staged[STAGED];
@@ -101,47 +121,265 @@ __device__ __forceinline__ void product(const real *__restrict__ a,
         }
     }
 }
+}  // namespace plain
+
+// ---- on the tensor cores -----------------------------------------------------------------------
+//
+// A block copies DEPTH steps k of both operands at a time into shared memory, as they are, while it
+// multiplies those before. A warp multiplies 16×8 pieces of the result (`mma`), rounding the
+// factors as it takes them into registers, and keeps the sums there.
+namespace tensor {
+struct Block {
+    // Warps along rows and columns of the result, and such that share k.
+    int warps_i, warps_j, warps_k;
+    // Pieces of 16×8 of a warp, along rows and columns.
+    int pieces_i, pieces_j;
+    int depth;
+};
+constexpr Block BLOCKS[] = {{2, 4, 1, 4, 4, 16}, {2, 2, 1, 2, 4, 32}, {1, 1, 4, 2, 4, 64}};
+constexpr Block BLOCK = BLOCKS[TILE];
+enum {
+    WARPS_I = BLOCK.warps_i,
+    WARPS_J = BLOCK.warps_j,
+    WARPS_K = BLOCK.warps_k,
+    PIECES_I = BLOCK.pieces_i,
+    PIECES_J = BLOCK.pieces_j,
+    DEPTH = BLOCK.depth,
+    THREADS = 32 * WARPS_I * WARPS_J * WARPS_K,
+    ROWS = 16 * PIECES_I * WARPS_I,
+    COLS = 8 * PIECES_J * WARPS_J,
+    // Steps k that one `mma` takes.
+    STEP = ARITHMETIC == BF16 ? 16 : 8,
+};
+
+// An operand's tile, `SIDE` of i or j by DEPTH of k, in rows as they lie in memory.
+template <bool ALONG_K, int SIDE>
+struct Tile {
+    enum {
+        HEIGHT = ALONG_K ? SIDE : DEPTH,
+        WIDTH = ALONG_K ? DEPTH : SIDE,
+        // Words from one row to the next: with 4 more, or 8, the 32 words that a warp takes for an
+        // `mma`, 8 of i by 4 of k, lie in 32 banks.
+        PITCH = WIDTH + (ALONG_K ? 4 : 8),
+        WORDS = HEIGHT * PITCH,
+    };
+
+    // Begins to copy the operand's tile at (i0, k0), 0 outside, N words at a time.
+    template <int N>
+    static __device__ __forceinline__ void copy(float *tile, const float *__restrict__ from, int i0,
+                                                int outer, int k0, int inner) {
+        const int row0 = ALONG_K ? i0 : k0, rows = ALONG_K ? outer : inner;
+        const int col0 = ALONG_K ? k0 : i0, cols = ALONG_K ? inner : outer;
+        static_assert(HEIGHT * WIDTH % (N * THREADS) == 0, "the same number for each thread");
+        // Not all at once: addresses of all would take too many registers.
+#pragma unroll 2
+        for (int at = threadIdx.x * N; at < HEIGHT * WIDTH; at += THREADS * N) {
+            const int row = at / WIDTH, col = at % WIDTH;
+            const bool inside = row0 + row < rows && col0 + col < cols;
+            // An operand has less than 2³¹ elements.
+            const int source = inside ? (row0 + row) * cols + col0 + col : 0;
+            copy_async<4 * N>(tile + row * PITCH + col, from + source, inside);
+        }
+    }
+
+    // The same, as many words at a time as rows of this length allow. No copy is partly outside:
+    // its size divides that of a row.
+    static __device__ __forceinline__ void copy(float *tile, const float *__restrict__ from, int i0,
+                                                int outer, int k0, int inner) {
+        const int cols = ALONG_K ? inner : outer;
+        if (cols % 4 == 0) {
+            copy<4>(tile, from, i0, outer, k0, inner);
+        } else if (cols % 2 == 0) {
+            copy<2>(tile, from, i0, outer, k0, inner);
+        } else {
+            copy<1>(tile, from, i0, outer, k0, inner);
+        }
+    }
+
+    static __device__ __forceinline__ float get(const float *tile, int i, int k) {
+        return tile[ALONG_K ? i * PITCH + k : k * PITCH + i];
+    }
+};
+
+// This lane's part of an operand of an `mma`: N is 2 for a, of 16 rows, and 1 for b, of 8 columns.
+template <int N>
+struct Fragment {
+    unsigned high[2 * N];
+    // What the rounding has left, with THREE_TF32.
+    unsigned low[2 * N];
+
+    // Takes it out of a tile at (i, k). With bf16 the k of the tile are given to those of the `mma`
+    // in another order, in which a warp reads the same words as with tf32; any will do, as long as
+    // a and b have the same.
+    template <typename T>
+    __device__ __forceinline__ void load(const float *tile, int i, int k) {
+        i += lane() / 4, k += lane() % 4;
+#pragma unroll
+        for (int n = 0; n < 2 * N; n++) {
+            const int row = i + n % N * 8, col = k + n / N * (STEP / 2);
+            const float x = T::get(tile, row, col);
+            if constexpr (ARITHMETIC == BF16) {
+                high[n] = to_bf16x2(x, T::get(tile, row, col + 4));
+            } else {
+                high[n] = to_tf32(x);
+            }
+            if constexpr (ARITHMETIC == THREE_TF32) {
+                low[n] = to_tf32(x - __uint_as_float(high[n]));
+            }
+        }
+    }
+};
+
+__device__ __forceinline__ void multiply(float (&sums)[4], const Fragment<2> &a,
+                                         const Fragment<1> &b) {
+    if constexpr (ARITHMETIC == BF16) {
+        mma_bf16(sums, a.high, b.high);
+    } else {
+        // The smallest first. low·low is below what float keeps.
+        if constexpr (ARITHMETIC == THREE_TF32) {
+            mma_tf32(sums, a.low, b.high);
+            mma_tf32(sums, a.high, b.low);
+        }
+        mma_tf32(sums, a.high, b.high);
+    }
+}
+
+// Calls out(i, j, Σ_k a_ik b_jk) for this thread's entries of the block's tile of a rows × cols
+// matrix.
+template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
+__device__ __forceinline__ void product(const float *__restrict__ a, const float *__restrict__ b,
+                                        int rows, int cols, int inner, Out out) {
+    typedef Tile<A_ALONG_K, ROWS> A;
+    typedef Tile<B_ALONG_K, COLS> B;
+    // Two tiles of each: one arrives while the other is multiplied.
+    SHARED(float, tiles, 2 * (A::WORDS + B::WORDS));
+    float *const a_tiles = tiles, *const b_tiles = tiles + 2 * A::WORDS;
+    const int i0 = blockIdx.y * ROWS, j0 = blockIdx.x * COLS;
+    const int warp = threadIdx.x / 32, warp_k = warp % WARPS_K;
+    const int warp_i = warp / WARPS_K / WARPS_J * 16 * PIECES_I;
+    const int warp_j = warp / WARPS_K % WARPS_J * 8 * PIECES_J;
+    float sums[PIECES_I][PIECES_J][4] = {};
+
+    A::copy(a_tiles, a, i0, rows, 0, inner);
+    B::copy(b_tiles, b, j0, cols, 0, inner);
+    copy_commit();
+    for (int k0 = 0, now = 0; k0 < inner; k0 += DEPTH, now ^= 1) {
+        copy_wait<0>();
+        __syncthreads();
+        // All threads have multiplied what was in the other tiles.
+        if (k0 + DEPTH < inner) {
+            A::copy(a_tiles + (now ^ 1) * A::WORDS, a, i0, rows, k0 + DEPTH, inner);
+            B::copy(b_tiles + (now ^ 1) * B::WORDS, b, j0, cols, k0 + DEPTH, inner);
+            copy_commit();
+        }
+#pragma unroll
+        for (int k = 0; k < DEPTH; k += STEP * WARPS_K) {
+            const int k_of_warp = k + STEP * warp_k;
+            Fragment<1> b_piece[PIECES_J];
+#pragma unroll
+            for (int n = 0; n < PIECES_J; n++) {
+                b_piece[n].template load<B>(b_tiles + now * B::WORDS, warp_j + 8 * n, k_of_warp);
+            }
+#pragma unroll
+            for (int m = 0; m < PIECES_I; m++) {
+                Fragment<2> a_piece;
+                a_piece.template load<A>(a_tiles + now * A::WORDS, warp_i + 16 * m, k_of_warp);
+#pragma unroll
+                for (int n = 0; n < PIECES_J; n++) multiply(sums[m][n], a_piece, b_piece[n]);
+            }
+        }
+    }
+    // Calls visit(i, j, sum) for what this lane has of its warp's sums.
+    const auto each = [&](auto visit) {
+#pragma unroll
+        for (int m = 0; m < PIECES_I; m++) {
+#pragma unroll
+            for (int n = 0; n < PIECES_J; n++) {
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    visit(warp_i + 16 * m + lane() / 4 + 8 * (e / 2),
+                          warp_j + 8 * n + 2 * (lane() % 4) + e % 2, sums[m][n][e]);
+                }
+            }
+        }
+    };
+    if constexpr (WARPS_K == 1) {
+        each([&](int i, int j, float sum) {
+            if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
+        });
+    } else {
+        // The warps' sums, each its share of k, are added up in their order.
+        static_assert(WARPS_K * ROWS * COLS <= 2 * (A::WORDS + B::WORDS), "they have room");
+        __syncthreads();
+        each([&](int i, int j, float sum) {
+            tiles[(warp_k * ROWS + i) * COLS + j] = sum;
+        });
+        __syncthreads();
+        for (int at = threadIdx.x; at < ROWS * COLS; at += THREADS) {
+            float sum = 0;
+            for (int w = 0; w < WARPS_K; w++) sum += tiles[w * ROWS * COLS + at];
+            const int i = i0 + at / COLS, j = j0 + at % COLS;
+            if (i < rows && j < cols) out(i, j, sum);
+        }
+    }
+}
+}  // namespace tensor
+
+// Calls out(i, j, Σ_k a_ik b_jk) for this thread's entries of the block's tile of a rows × cols
+// matrix.
+template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
+__device__ __forceinline__ void product(const real *__restrict__ a, const real *__restrict__ b,
+                                        int rows, int cols, int inner, Out out) {
+    if constexpr (ARITHMETIC == PLAIN) {
+        plain::product<A_ALONG_K, B_ALONG_K>(a, b, rows, cols, inner, out);
+    } else {
+        tensor::product<A_ALONG_K, B_ALONG_K>(a, b, rows, cols, inner, out);
+    }
+}
+
+// ---- the kernels -------------------------------------------------------------------------------
+
+// Threads of a product's block, and blocks that a multiprocessor's registers must do for at once:
+// with 24 warps, or 16 on the tensor cores, none spills any. (Of doubles fewer fit.)
+enum {
+    THREADS = ARITHMETIC == PLAIN ? (int)plain::THREADS : (int)tensor::THREADS,
+    AT_ONCE = sizeof(real) == 8 ? 1 : ARITHMETIC == PLAIN ? 3 : 512 / THREADS,
+};
 
 // y = LeakyReLU(x·wᵀ + b).
-extern "C" __global__ void linear(const real *__restrict__ x, const real *__restrict__ w,
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear(const real *__restrict__ x, const real *__restrict__ w,
                                   const real *__restrict__ b, real *__restrict__ y, int rows,
                                   int in, int out, int x_stride, real slope) {
-    SHARED(real, a_tile, DEPTH * PITCH);
-    SHARED(real, b_tile, DEPTH * PITCH);
     x = partition(x, x_stride);
     w = partition(w, out * in);
     b = partition(b, out);
     y = partition(y, rows * out);
-    product<true, true>(x, w, rows, out, in, a_tile, b_tile, [=](int i, int j, real sum) {
+    product<true, true>(x, w, rows, out, in, [=](int i, int j, real sum) {
         const real value = sum + b[j];
         y[(long long)i * out + j] = value > 0 ? value : slope * value;
     });
 }
 
 // dx = g·w.
-extern "C" __global__ void linear_backward_x(const real *__restrict__ g,
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear_backward_x(const real *__restrict__ g,
                                              const real *__restrict__ w, real *__restrict__ dx,
                                              int rows, int in, int out, int want) {
-    SHARED(real, a_tile, DEPTH * PITCH);
-    SHARED(real, b_tile, DEPTH * PITCH);
     g = partition(g, rows * out);
     w = partition(w, out * in);
     dx = partition(dx, rows * in);
-    product<true, false>(g, w, rows, in, out, a_tile, b_tile, [=](int i, int j, real sum) {
+    product<true, false>(g, w, rows, in, out, [=](int i, int j, real sum) {
         put(dx + (long long)i * in + j, sum, want);
     });
 }
 
 // dw = gᵀ·x.
-extern "C" __global__ void linear_backward_w(const real *__restrict__ g,
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear_backward_w(const real *__restrict__ g,
                                              const real *__restrict__ x, real *__restrict__ dw,
                                              int rows, int in, int out, int x_stride, int want) {
-    SHARED(real, a_tile, DEPTH * PITCH);
-    SHARED(real, b_tile, DEPTH * PITCH);
     g = partition(g, rows * out);
     x = partition(x, x_stride);
     dw = partition(dw, out * in);
-    product<false, false>(g, x, out, in, rows, a_tile, b_tile, [=](int i, int j, real sum) {
+    product<false, false>(g, x, out, in, rows, [=](int i, int j, real sum) {
         put(dw + (long long)i * in + j, sum, want);
     });
 }
@@ -192,18 +430,16 @@ extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *_
 }
 
 // y = LeakyReLU(a·start + k·c + b).
-extern "C" __global__ void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
                                        const real *__restrict__ a, const real *__restrict__ c,
                                        const real *__restrict__ b, real *__restrict__ y, int rows,
                                        int out, real slope) {
-    SHARED(real, a_tile, DEPTH * PITCH);
-    SHARED(real, b_tile, DEPTH * PITCH);
     start = partition(start, rows * out);
     c = partition(c, rows * out);
     b = partition(b, out);
     y = partition(y, rows * out);
     const real scale = *partition(a, 1);
-    product<true, false>(k, c, rows, out, rows, a_tile, b_tile, [=](int i, int j, real sum) {
+    product<true, false>(k, c, rows, out, rows, [=](int i, int j, real sum) {
         const long long at = (long long)i * out + j;
         const real value = sum + scale * start[at] + b[j];
         y[at] = value > 0 ? value : slope * value;

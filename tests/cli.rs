@@ -517,6 +517,24 @@ fn missing_cuda_falls_back_visibly_or_fails_clearly() {
 }
 
 #[test]
+fn a_precision_of_cuda_devices_alone_is_told_on_the_cpu() {
+    let folder = folder();
+    let at = folder.path();
+    let said = |more: &str| {
+        let output = ssan(at, &format!("{SHORT} --device cpu {more}"));
+        assert!(output.status.success());
+        text(&output.stderr).contains("note: --precision tf32 is for CUDA devices")
+    };
+    assert!(said("--precision tf32 --out a"));
+    assert!(!said("--precision fp32 --out b"));
+    let words = ["--precision", "fp32, tf32 or bf16"];
+    fails(at, &format!("{SHORT} --precision fp16"), 2, &words);
+    // It goes on in the same precision, and says so again.
+    let said = text(&ssan(at, "train --config a/config.toml --out c").stderr);
+    assert!(said.contains("--precision tf32"), "{said}");
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_panic() {
     let folder = folder();
     let mut child = Command::new(env!("CARGO_BIN_EXE_ssan"))

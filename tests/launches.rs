@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use ssan::data::Matrix;
 use ssan::device::kernels::{Parameter, SOURCES, signatures};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
+use ssan::device::rung::{Arithmetic, Precision, Rung};
 use ssan::graph::Graph;
 use ssan::model::Layers;
 use ssan::objective::{Alignment, Objective, Refinement};
@@ -212,7 +213,7 @@ fn launches_are_what_kernels_declare_and_no_kernel_is_left_over() {
     let declared = declared();
     let mut used = HashSet::new();
     let mut look = |graph: &Graph<f32>| {
-        let (launches, layout) = (Launches::of(graph), Layout::of(graph));
+        let (launches, layout) = (Launches::of(graph, |_| Rung::default()), Layout::of(graph));
         for launch in all(&launches) {
             check(launch, &layout, &declared);
             used.insert(launch.kernel.to_string());
@@ -228,10 +229,46 @@ fn launches_are_what_kernels_declare_and_no_kernel_is_left_over() {
     assert!(left.is_empty(), "kernels that nothing launches: {left:?}");
 }
 
+/// A precision changes nothing but the rungs of the large products, their grids and their blocks.
+#[test]
+fn a_precision_reaches_every_large_product() {
+    let declared = declared();
+    let options = Options {
+        common: 64,
+        ..OPTIONS
+    };
+    for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
+        let arithmetic = precision.arithmetic::<f32>((9, 0)).unwrap();
+        assert_ne!(arithmetic, Arithmetic::Plain);
+        recorded(&options, 2, |graph| {
+            let layout = Layout::of(graph);
+            let plain = Launches::of(graph, |_| Rung::default());
+            let found = Launches::of(graph, |product| arithmetic.rung(product));
+            let mut large = 0;
+            for (plain, found) in all(&plain).zip(all(&found)) {
+                check(found, &layout, &declared);
+                assert_eq!((plain.kernel, &plain.args), (found.kernel, &found.args));
+                let Some(product) = found.product.filter(|p| p.inner >= 32) else {
+                    assert_eq!(plain, found);
+                    continue;
+                };
+                large += 1;
+                assert_eq!(found.rung.arithmetic, arithmetic, "{}", found.kernel);
+                let side = found.rung.tile.side() as u32;
+                assert!(found.grid[0] * side >= product.cols as u32);
+                assert!(found.grid[1] * side >= product.rows as u32);
+                assert_eq!(found.grid[2], plain.grid[2]);
+            }
+            assert!(large > 0, "{precision}: no product is large");
+            assert_eq!(all(&plain).count(), all(&found).count());
+        });
+    }
+}
+
 /// Where the update's spans start in the arena of values, and their elements.
 fn spans(graph: &Graph<f32>) -> Vec<(usize, usize)> {
     let layout = Layout::of(graph);
-    let update = Launches::of(graph).update;
+    let update = Launches::of(graph, |_| Rung::default()).update;
     let updates = update
         .iter()
         .filter(|l| ["sgd", "adam"].contains(&l.kernel));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ssan::device::kernels::{SOURCES, Source, signatures};
 use ssan::device::nvrtc::{Cache, Compiled, architectures, compile, key, version};
+use ssan::device::rung::{Arithmetic, Rung, Tile};
 
 /// Whether NVRTC is there; if not, says that `check` does not run.
 fn present(check: &str) -> bool {
@@ -37,22 +38,34 @@ fn on_all_cores<I: Sync>(items: &[I], check: impl Fn(&I) + Sync) {
     });
 }
 
-/// Every kernel file for every architecture and type: no warning; in float no spilled register.
+const PLAIN: Rung = Rung {
+    arithmetic: Arithmetic::Plain,
+    tile: Tile::Medium,
+};
+
+/// Every kernel file for every architecture and type, matrix products on every rung: no warning; in
+/// float no spilled register.
 #[test]
 fn every_kernel_compiles() {
     if !present("every kernel compiled for sm_80 and sm_90 in float and double") {
         return;
     }
     let mut all = Vec::new();
-    for source in SOURCES {
-        for architecture in ["sm_80", "sm_90"] {
-            all.extend(["float", "double"].map(|real| (source, real, architecture)));
+    for architecture in ["sm_80", "sm_90"] {
+        for source in SOURCES {
+            all.extend(["float", "double"].map(|real| (source, real, PLAIN, architecture)));
         }
+        let products = SOURCES.iter().find(|s| s.name == "linear");
+        let products = products.expect("the file of the products");
+        let rungs = Rung::all().into_iter().skip(1);
+        all.extend(rungs.map(|rung| (products, "float", rung, architecture)));
     }
-    assert!(!all.is_empty(), "kernels/ has no kernel");
-    on_all_cores(&all, |&(source, real, architecture)| {
-        let of = format!("{}.cu in {real} for {architecture}", source.name);
-        let compiled = compile(source, real, architecture).unwrap_or_else(|e| panic!("{of}: {e}"));
+    // Cards without the instructions of the tensor cores' rungs.
+    all.extend(SOURCES.iter().map(|s| (s, "float", PLAIN, "sm_75")));
+    on_all_cores(&all, |&(source, real, rung, architecture)| {
+        let of = format!("{}.cu {rung} in {real} for {architecture}", source.name);
+        let compiled = compile(source, real, rung, architecture);
+        let compiled = compiled.unwrap_or_else(|e| panic!("{of}: {e}"));
         assert_eq!(compiled.cubin[..4], *b"\x7fELF", "{of} is machine code");
         let warnings = compiled.warnings();
         assert!(warnings.is_empty(), "{of}: {}", compiled.log);
@@ -90,19 +103,21 @@ fn warnings_and_errors_name_the_file_and_its_line() {
              *x = 1;\n\
          }\n",
     );
-    let compiled = compile(&kernel, "float", "sm_80").unwrap();
+    let compiled = compile(&kernel, "float", PLAIN, "sm_80").unwrap();
     let warnings = compiled.warnings();
     assert!(
         warnings[0].starts_with("bad.cu(3): warning"),
         "{warnings:?}"
     );
 
-    let error = compile(&source("int x;\nint y = z;\n"), "float", "sm_80").unwrap_err();
+    let error = compile(&source("int x;\nint y = z;\n"), "float", PLAIN, "sm_80").unwrap_err();
     let error = error.to_string();
     assert!(error.contains("kernels of bad.cu"), "{error}");
     assert!(error.contains("bad.cu(2): error"), "{error}");
 
-    let error = compile(&kernel, "float", "sm_10").unwrap_err().to_string();
+    let error = compile(&kernel, "float", PLAIN, "sm_10")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("sm_10"), "{error}");
 }
 
@@ -112,7 +127,7 @@ fn the_same_source_gives_the_same_code() {
         return;
     }
     for source in SOURCES.iter().take(3) {
-        let code = || compile(source, "float", "sm_90").unwrap().cubin;
+        let code = || compile(source, "float", PLAIN, "sm_90").unwrap().cubin;
         assert!(code() == code(), "{}.cu", source.name);
     }
 }
@@ -150,11 +165,11 @@ fn the_cache_keeps_and_repairs() {
     let cache = Cache::at(folder.path().join("cache"));
     let source = &SOURCES[0];
     let through = || -> Compiled {
-        let (compiled, note) = cache.compile(source, "float", "sm_80").unwrap();
+        let (compiled, note) = cache.compile(source, "float", PLAIN, "sm_80").unwrap();
         assert_eq!(note, None);
         compiled
     };
-    let key = key(source, "float", "sm_80").unwrap();
+    let key = key(source, "float", PLAIN, "sm_80").unwrap();
     let file = cache.path(&key).unwrap();
     assert!(!file.exists());
     let first = through();
@@ -181,7 +196,7 @@ fn the_cache_keeps_and_repairs() {
 }
 
 #[test]
-fn an_entry_belongs_to_one_source_type_and_architecture() {
+fn an_entry_belongs_to_one_source_type_rung_and_architecture() {
     if !present("the keys of the cache") {
         return;
     }
@@ -194,15 +209,16 @@ fn an_entry_belongs_to_one_source_type_and_architecture() {
         text: "int y;",
     };
     let keys = [
-        key(&one, "float", "sm_80").unwrap(),
-        key(&one, "double", "sm_80").unwrap(),
-        key(&one, "float", "sm_90").unwrap(),
-        key(&other, "float", "sm_80").unwrap(),
+        key(&one, "float", PLAIN, "sm_80").unwrap(),
+        key(&one, "float", Rung::all()[1], "sm_80").unwrap(),
+        key(&one, "double", PLAIN, "sm_80").unwrap(),
+        key(&one, "float", PLAIN, "sm_90").unwrap(),
+        key(&other, "float", PLAIN, "sm_80").unwrap(),
     ];
     for (i, key) in keys.iter().enumerate() {
         assert!(!keys[..i].contains(key), "{keys:?}");
     }
-    assert_eq!(key(&one, "float", "sm_80").unwrap(), keys[0]);
+    assert_eq!(key(&one, "float", PLAIN, "sm_80").unwrap(), keys[0]);
 }
 
 #[test]
@@ -214,7 +230,7 @@ fn a_cache_that_cannot_be_written_is_told_and_no_error() {
     let file = folder.path().join("a file");
     std::fs::write(&file, "").unwrap();
     let (compiled, note) = Cache::at(&file)
-        .compile(&SOURCES[0], "float", "sm_80")
+        .compile(&SOURCES[0], "float", PLAIN, "sm_80")
         .unwrap();
     assert!(!compiled.cubin.is_empty());
     assert!(note.is_some_and(|note| note.contains("a file")));

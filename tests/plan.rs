@@ -8,6 +8,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::data::Matrix;
 use ssan::device::launch::{Launch, Launches, Layout};
 use ssan::device::plan::{Access, Plan, STREAMS, Span};
+use ssan::device::rung::Rung;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, recorded_step};
 
 /// Which launches come before which in every execution of a plan: `order[j][i]` where `i` is
@@ -202,7 +203,7 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
     };
     let initial = problem.initial_parameters(&options, 1);
     let graph = recorded_step::<f32>(&problem, &options, &initial);
-    let launches = Launches::of(&graph);
+    let launches = Launches::of(&graph, |_| Rung::default());
     let layout = Layout::of(&graph);
     let lists = [launches.forward, launches.backward, launches.update];
     let launches = lists.concat();

@@ -319,7 +319,7 @@ fn a_configuration_repeats_its_run() {
         "--combine_pred Euclidean_threshold --first-layer direct --labelled-per-class 2 --gamma 0",
         "--label-column last --init-scale fan-in --prototype two --temperature 1e-3 --warm-up 3",
         "--normalise centred --logits linear --over-classes mean --pseudo-labels none --beta 0.1",
-        "--checkpoint-every 2 --no-graph --lr-schedule cosine --weight-decay 0 --d_common 5",
+        "--precision bf16 --checkpoint-every 2 --no-graph --lr-schedule cosine --weight-decay 0 --d_common 5",
     ]
     .iter()
     .enumerate()
@@ -329,6 +329,8 @@ fn a_configuration_repeats_its_run() {
         passes(&elsewhere, &again);
         same(at, &format!("run{n}"), &format!("again{n}"));
     }
+    let last = std::fs::read_to_string(at.join("run6/config.toml")).unwrap();
+    assert!(last.contains("precision = \"bf16\"\n"), "{last}");
     passes(at, &format!("{task} --seed 3 --nepoch 4 --out other"));
     passes(
         at,
@@ -363,6 +365,7 @@ fn configurations_that_cannot_work_are_refused() {
         ("[options]\nresume = \"x\"\n", "`resume` is no option"),
         ("[options]\nlr = \"fast\"\n", "fast"),
         ("[options]\nlayer = \"triple\"\n", "triple"),
+        ("[options]\nprecision = \"fp16\"\n", "fp16"),
         ("[options]\nlr = 1979-05-27\n", "`lr` is"),
         ("[options]\nnepoch = [1, [2]]\nlr = {a = 1}\n", "`lr` is"),
         ("[options]\nlr = \n", "line 2"),
@@ -382,6 +385,7 @@ fn configurations_that_cannot_work_are_refused() {
     for more in [
         "--lr 0.2",
         "--seed 2020",
+        "--precision tf32",
         "--out other",
         "--force",
         "--config c.toml",

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::output::Talk;
 use crate::data::{self, Keys, LabelColumn, Labelling, Normalisation};
-use crate::device::Request;
+use crate::device::{CudaOptions, Precision, Request};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Initialisation, Layers, Logits};
@@ -300,6 +300,16 @@ pub(super) struct TrainArgs {
     /// --device decides where both are given
     #[arg(long, value_name = "N", help_heading = "Device")]
     pub cuda: Option<usize>,
+
+    /// Matrix products of a CUDA device, sums being fp32 always: fp32; tf32 or bf16, which are faster
+    /// and round factors to 10 or 7 bits after the point
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "fp32",
+        help_heading = "Device"
+    )]
+    pub precision: Precision,
 
     /// Launch kernels one by one instead of replaying the step as a CUDA graph; slower, and the
     /// same results
@@ -713,6 +723,14 @@ impl TrainArgs {
         }
     }
 
+    /// How a CUDA device is to work.
+    pub fn cuda_options(&self) -> CudaOptions {
+        CudaOptions {
+            use_graph: !self.no_graph,
+            precision: self.precision,
+        }
+    }
+
     /// The training options, if they can work.
     pub fn options(&self) -> Result<Options> {
         if self.labelled_per_class == Some(0) {
@@ -855,6 +873,7 @@ impl TrainArgs {
             text(name(&REFINEMENTS, &objective.refinement)),
         );
         set("device", text(device.to_string()));
+        set("precision", text(self.precision.to_string()));
         if self.no_graph {
             set("no-graph", true.into());
         }

@@ -65,6 +65,9 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     if let Some(note) = &chosen.note {
         text.note(note);
     }
+    if let Some(note) = args.precision.note(chosen.device) {
+        text.note(note);
+    }
     if let Some(note) = options.first_layer_note() {
         text.note(note);
     }
@@ -88,7 +91,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         Some(file) => vec![parameters::load(file, &dimensions)?; problem.networks()],
         None => problem.initial_parameters(&options, args.seed),
     };
-    let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+    let load = |graph| chosen.device.load_with(graph, args.cuda_options());
     let kept = resumed.as_ref().and_then(Unfinished::load);
     let session = match &kept {
         Some(_) => None,
@@ -318,7 +321,7 @@ fn check_transfer(
     let partitions = folds.partitions.len();
     let train = |problem: &Problem, options: &Options, name: &str| {
         let initial = problem.initial_parameters(options, args.seed);
-        let load = |graph| chosen.device.load_with(graph, !args.no_graph);
+        let load = |graph| chosen.device.load_with(graph, args.cuda_options());
         let mut session = Session::new(problem, options, &initial, load)?;
         let progress = Progress::new(options, partitions, text);
         progress.bar.set_prefix(format!("transfer, {name}: "));

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use super::{Cpu, Cuda, Device, find};
+use super::{Cpu, Cuda, CudaOptions, Device, find};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::real::Real;
@@ -98,22 +98,22 @@ impl Choice {
     /// # Errors
     /// The device fails.
     pub fn load<T: Real>(&self, graph: Graph<T>) -> Result<Box<dyn Device<T>>> {
-        self.load_with(graph, true)
+        self.load_with(graph, CudaOptions::default())
     }
 
-    /// As [`Choice::load`]; `use_graph` is whether a CUDA device replays the step as a CUDA graph.
+    /// As [`Choice::load`]; `options` are of a CUDA device.
     ///
     /// # Errors
     /// The device fails.
     pub fn load_with<T: Real>(
         &self,
         graph: Graph<T>,
-        use_graph: bool,
+        options: CudaOptions,
     ) -> Result<Box<dyn Device<T>>> {
         match self {
             Choice::Cpu => Ok(Box::new(Cpu::load(graph))),
             Choice::Cuda(n) => {
-                let loaded = Cuda::load(graph, *n, use_graph)?;
+                let loaded = Cuda::load(graph, *n, options)?;
                 if let Some(note) = loaded.note() {
                     eprintln!("note: {note}");
                 }

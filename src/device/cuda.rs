@@ -21,12 +21,31 @@ use cudarc::nvrtc::Ptx;
 use super::kernels::{Parameter, SOURCES, Signature, Source, signatures};
 use super::launch::{Arg, Buffer, Launch, Launches, Layout};
 use super::plan::{Access, Plan, STREAMS, Span};
+use super::rung::{Arithmetic, Precision, Rung};
 use super::{Device, find, nvrtc};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
 
 pub use profile::Peak;
+
+/// How a step is put on a card.
+#[derive(Clone, Copy, Debug)]
+pub struct CudaOptions {
+    /// Whether it is replayed as a CUDA graph, or as single launches with the same results.
+    pub use_graph: bool,
+    /// Precision of its matrix products.
+    pub precision: Precision,
+}
+
+impl Default for CudaOptions {
+    fn default() -> CudaOptions {
+        CudaOptions {
+            use_graph: true,
+            precision: Precision::Fp32,
+        }
+    }
+}
 
 /// A recorded step on a card.
 pub struct Cuda<T: Real> {
@@ -41,25 +60,28 @@ pub struct Cuda<T: Real> {
     arenas: [Arena; 3],
     layout: Layout,
     graph: Graph<T>,
+    /// Of large matrix products.
+    arithmetic: Arithmetic,
     use_graph: bool,
     note: Option<String>,
 }
 
 impl<T: Real> Cuda<T> {
     /// Puts the step on card `ordinal`: compiles the kernels it needs, or takes them from the
-    /// cache, and copies its buffers there. With `use_graph` the step is replayed as a CUDA graph,
-    /// without as single launches.
+    /// cache, and copies its buffers there.
     ///
     /// # Errors
-    /// There is no such card, driver or NVRTC, the card has too little free memory, or a kernel
-    /// does not compile or is not launched with the parameters that it declares.
-    pub fn load(mut graph: Graph<T>, ordinal: usize, use_graph: bool) -> Result<Cuda<T>> {
+    /// There is no such card, driver or NVRTC, the card has too little free memory or not this
+    /// precision, or a kernel does not compile or is not launched with the parameters that it
+    /// declares.
+    pub fn load(mut graph: Graph<T>, ordinal: usize, options: CudaOptions) -> Result<Cuda<T>> {
         find::usable(ordinal)?;
         let card = card(ordinal)?;
         let context = &card.context;
         Launches::check(&graph)?;
         let layout = Layout::of(&graph);
-        let launches = Launches::of(&graph);
+        let arithmetic = options.precision.arithmetic::<T>(card.capability)?;
+        let launches = Launches::of(&graph, |product| arithmetic.rung(product));
         let (sizes, needed) = arena_bytes::<T>(&layout);
 
         let mut note = None;
@@ -112,7 +134,7 @@ impl<T: Real> Cuda<T> {
 
         let prepare = |list: &[Launch]| -> Result<Vec<Prepared>> {
             let prepared = list.iter().map(|launch| {
-                let kernel = &kernels[launch.kernel];
+                let kernel = &kernels[&(launch.kernel, launch.rung)];
                 Prepared::new::<T>(launch, kernel, &layout, &arenas)
             });
             prepared.collect()
@@ -128,7 +150,8 @@ impl<T: Real> Cuda<T> {
             arenas,
             layout,
             graph,
-            use_graph,
+            arithmetic,
+            use_graph: options.use_graph,
             note,
         })
     }
@@ -427,13 +450,15 @@ impl Drop for Arena {
     }
 }
 
+/// A kernel file's name, the real type's and the rung.
+type ModuleKey = (&'static str, &'static str, Rung);
+
 /// A card's context and the kernels loaded to it. They stay until the process ends, so that the
 /// next step on the same card finds them.
 struct Card {
     context: Arc<CudaContext>,
     capability: (i32, i32),
-    /// Modules by the kernel file's name and the real type's.
-    modules: Mutex<HashMap<(&'static str, &'static str), Arc<CudaModule>>>,
+    modules: Mutex<HashMap<ModuleKey, Arc<CudaModule>>>,
 }
 
 /// Free memory of the card `ordinal`, in bytes.
@@ -479,20 +504,21 @@ impl Card {
         &self,
         launches: &Launches,
         note: &mut Option<String>,
-    ) -> Result<HashMap<&'static str, Kernel>> {
+    ) -> Result<HashMap<(&'static str, Rung), Kernel>> {
         let mut kernels = HashMap::new();
         let lists = [&launches.forward, &launches.backward, &launches.update];
         for launch in lists.into_iter().flatten() {
-            if kernels.contains_key(launch.kernel) {
+            let key = (launch.kernel, launch.rung);
+            if kernels.contains_key(&key) {
                 continue;
             }
             let (source, signature) = declared(launch.kernel)?;
-            let module = self.module::<T>(source, note)?;
+            let module = self.module::<T>(source, launch.rung, note)?;
             let function = module
                 .load_function(launch.kernel)
                 .map_err(|e| failed(&format!("kernel {}", launch.kernel), e))?;
             kernels.insert(
-                launch.kernel,
+                key,
                 Kernel {
                     function,
                     signature,
@@ -505,21 +531,22 @@ impl Card {
     fn module<T: Real>(
         &self,
         source: &Source,
+        rung: Rung,
         note: &mut Option<String>,
     ) -> Result<Arc<CudaModule>> {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(&(source.name, T::C_NAME)) {
+        if let Some(module) = modules.get(&(source.name, T::C_NAME, rung)) {
             return Ok(module.clone());
         }
         let architecture = nvrtc::architecture_for(self.capability)?;
         let cache = nvrtc::Cache::find();
-        let (compiled, said) = cache.compile(source, T::C_NAME, &architecture)?;
+        let (compiled, said) = cache.compile(source, T::C_NAME, rung, &architecture)?;
         *note = said.or(note.take());
         let _alone = exclusive();
         let module = self.context.load_module(Ptx::from_binary(compiled.cubin));
         let module =
             module.map_err(|e| failed(&format!("loading the kernels of {}.cu", source.name), e))?;
-        modules.insert((source.name, T::C_NAME), module.clone());
+        modules.insert((source.name, T::C_NAME, rung), module.clone());
         Ok(module)
     }
 }

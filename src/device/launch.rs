@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use super::rung::{Product, Rung};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
@@ -96,6 +97,10 @@ impl Arg {
 pub struct Launch {
     /// Name of the kernel.
     pub kernel: &'static str,
+    /// Sizes of a matrix product, where it is one.
+    pub product: Option<Product>,
+    /// How that is computed.
+    pub rung: Rung,
     /// Blocks in x, y, z.
     pub grid: [u32; 3],
     /// Threads of a block in x, y, z.
@@ -107,8 +112,8 @@ pub struct Launch {
 /// Blocks that CUDA takes in y and in z.
 const GRID_LIMIT: usize = 65535;
 
-/// Side of the tile of a result that a block of a matrix product makes, as in `kernels/linear.cu`.
-pub(crate) const TILE: usize = 64;
+/// Rows of a variable of which the tiles of a matrix product can be counted.
+const MOST_ROWS: usize = 64 * GRID_LIMIT;
 
 /// Threads of a block, where a kernel does not say otherwise.
 const THREADS: usize = 256;
@@ -134,9 +139,35 @@ impl Launch {
         debug_assert!(threads.is_multiple_of(WARP) && threads <= 1024);
         Launch {
             kernel,
+            product: None,
+            rung: Rung::default(),
             grid: grid.map(|n| n.max(1) as u32),
             block: [threads as u32, 1, 1],
             args,
+        }
+    }
+
+    /// A matrix product, on the plain rung.
+    pub(crate) fn product(kernel: &'static str, product: Product, args: Vec<Arg>) -> Launch {
+        let rung = Rung::default();
+        let launch = Launch::new(kernel, rung.tile.blocks(product), rung.threads(), args);
+        Launch {
+            product: Some(product),
+            ..launch
+        }
+    }
+
+    /// The same, a matrix product on the rung that `choose` gives it.
+    fn on(self, choose: impl Fn(Product) -> Rung) -> Launch {
+        let Some(product) = self.product else {
+            return self;
+        };
+        let rung = choose(product);
+        let grid = rung.tile.blocks(product);
+        Launch {
+            product: Some(product),
+            rung,
+            ..Launch::new(self.kernel, grid, rung.threads(), self.args)
         }
     }
 
@@ -197,7 +228,7 @@ impl Launches {
         }
         for info in &graph.vars {
             let (name, shape) = (&info.name, info.shape);
-            if shape.block() > LARGEST_SPAN || shape.rows.div_ceil(TILE) > GRID_LIMIT {
+            if shape.block() > LARGEST_SPAN || shape.rows > MOST_ROWS {
                 let (rows, cols) = (shape.rows, shape.cols);
                 return refused(format!(
                     "{name} ({rows} × {cols}) is too large for a kernel"
@@ -207,11 +238,11 @@ impl Launches {
         Ok(())
     }
 
-    /// The launches of `graph`.
+    /// The launches of `graph`, with matrix products on the rungs that `choose` gives them.
     ///
     /// # Panics
     /// [`Launches::check`] refuses the graph.
-    pub fn of<T: Real>(graph: &Graph<T>) -> Launches {
+    pub fn of<T: Real>(graph: &Graph<T>, choose: impl Fn(Product) -> Rung) -> Launches {
         if let Err(refused) = Launches::check(graph) {
             panic!("{refused}");
         }
@@ -220,9 +251,10 @@ impl Launches {
         let backward =
             backward.flat_map(|call| graph.forward[call.op].backward_launches(&call.wants));
         let update = graph.update.iter().flat_map(|op| op.launches());
+        let on_rungs = |launch: Launch| launch.on(&choose);
         Launches {
-            forward: forward.collect(),
-            backward: backward.collect(),
+            forward: forward.map(on_rungs).collect(),
+            backward: backward.map(on_rungs).collect(),
             update: update.collect(),
         }
     }
@@ -384,7 +416,7 @@ mod tests {
         assert!(Launches::check(&Graph::<f32>::new(GRID_LIMIT)).is_ok());
         let partitions = Launches::check(&Graph::<f32>::new(GRID_LIMIT + 1)).unwrap_err();
         assert!(partitions.to_string().contains("--partition"));
-        for (rows, cols) in [(1 << 16, 1 << 15), (TILE * GRID_LIMIT + 1, 1)] {
+        for (rows, cols) in [(1 << 16, 1 << 15), (MOST_ROWS + 1, 1)] {
             let mut graph = Graph::<f32>::new(1);
             graph.shared("much", rows, cols);
             let error = Launches::check(&graph).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! Where a recorded step is replayed: [`cpu`] in plain loops, and devices that launch the kernels
-//! of [`kernels`] as [`launch`] lists them: [`cuda`], with the kernels compiled by [`nvrtc`] and two
-//! streams by [`plan`]. [`find`] says which devices there are.
+//! of [`kernels`] as [`launch`] lists them: [`cuda`], with the kernels compiled by [`nvrtc`], matrix
+//! products computed as [`rung`] says and two streams by [`plan`]. [`find`] says which devices there are.
 
 mod choose;
 pub mod cpu;
@@ -11,11 +11,13 @@ pub mod launch;
 pub mod nvrtc;
 pub mod plan;
 pub mod profile;
+pub mod rung;
 
 pub use choose::{Choice, Chosen, Request, choose};
 pub use cpu::Cpu;
-pub use cuda::Cuda;
+pub use cuda::{Cuda, CudaOptions};
 pub use find::{Found, available, describe};
+pub use rung::Precision;
 
 use crate::error::Result;
 use crate::graph::{Graph, Labels, Var};

@@ -12,6 +12,7 @@ use cudarc::nvrtc::sys;
 use sha2::{Digest, Sha256};
 
 use super::kernels::{COMMON, Source};
+use super::rung::Rung;
 use crate::error::{Error, Result};
 use crate::files::{self, write_atomically};
 
@@ -155,8 +156,11 @@ pub struct Usage {
     pub spilled: usize,
 }
 
-fn options(real: &str, architecture: &str) -> Vec<String> {
-    vec![
+fn options(real: &str, rung: Rung, architecture: &str) -> Vec<String> {
+    let macros = rung
+        .macros()
+        .map(|(name, value)| format!("-D{name}={value}"));
+    let others = [
         format!("--gpu-architecture={architecture}"),
         format!("-DREAL={real}"),
         "--std=c++17".to_string(),
@@ -164,7 +168,8 @@ fn options(real: &str, architecture: &str) -> Vec<String> {
         "--generate-line-info".to_string(),
         // Registers and spills in the log.
         "--ptxas-options=-v".to_string(),
-    ]
+    ];
+    macros.into_iter().chain(others).collect()
 }
 
 /// The text that NVRTC gets: lines are counted from the file's own first one.
@@ -173,15 +178,15 @@ fn program_text(source: &Source) -> String {
     format!("#include \"common.cuh\"\n#line 1 \"{name}.cu\"\n{text}")
 }
 
-/// Compiles one kernel file with `real` = `"float"` or `"double"` for `architecture`, for instance
-/// `"sm_90"`.
+/// Compiles one kernel file with `real` = `"float"` or `"double"`, matrix products on `rung`, for
+/// `architecture`, for instance `"sm_90"`.
 ///
 /// # Errors
 /// NVRTC is absent, does not know the architecture, or rejects the source: then the error holds
 /// the file's name and the first lines of the log.
-pub fn compile(source: &Source, real: &str, architecture: &str) -> Result<Compiled> {
+pub fn compile(source: &Source, real: &str, rung: Rung, architecture: &str) -> Result<Compiled> {
     let (major, minor) = version()?;
-    let options = options(real, architecture);
+    let options = options(real, rung, architecture);
     let program = Program::new(source)?;
     // SAFETY: the program is alive: created above, destroyed when dropped.
     let compiled = unsafe { compile_program(program.0, &options) };
@@ -356,13 +361,14 @@ impl Cache {
         &self,
         source: &Source,
         real: &str,
+        rung: Rung,
         architecture: &str,
     ) -> Result<(Compiled, Option<String>)> {
-        let key = key(source, real, architecture)?;
+        let key = key(source, real, rung, architecture)?;
         if let Some(compiled) = self.get(&key) {
             return Ok((compiled, None));
         }
-        let compiled = compile(source, real, architecture)?;
+        let compiled = compile(source, real, rung, architecture)?;
         let note = self.put(&key, &compiled).err().map(|e| {
             format!("compiled kernels cannot be kept, so that every run compiles them: {e}")
         });
@@ -374,7 +380,7 @@ impl Cache {
 ///
 /// # Errors
 /// NVRTC is absent.
-pub fn key(source: &Source, real: &str, architecture: &str) -> Result<String> {
+pub fn key(source: &Source, real: &str, rung: Rung, architecture: &str) -> Result<String> {
     let (major, minor) = version()?;
     let mut hash = Sha256::new();
     let mut add = |part: &str| {
@@ -382,7 +388,9 @@ pub fn key(source: &Source, real: &str, architecture: &str) -> Result<String> {
         hash.update(part);
     };
     add(&format!("NVRTC {major}.{minor}"));
-    options(real, architecture).iter().for_each(|o| add(o));
+    options(real, rung, architecture)
+        .iter()
+        .for_each(|o| add(o));
     add(COMMON);
     add(&program_text(source));
     let hash = hash.finalize();

@@ -15,11 +15,12 @@
 //!
 //! The kernels are in `kernels/linear.cu`, whose tiles they share.
 
-use super::linear::{backward_b, launch_backward_b, launch_product};
+use super::linear::{backward_b, launch_backward_b};
 use super::{Op, leaky_relu};
 use crate::device::Cpu;
 use crate::device::cpu::{View, for_rows, product};
 use crate::device::launch::{Arg, Launch};
+use crate::device::rung::Product;
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -140,8 +141,13 @@ impl<T: Real> Op<T> for GramLinear<T> {
             Arg::int(out),
             Arg::real(self.slope.unwrap_or(T::one())),
         ];
-        let sizes = [self.y.shape.partitions, rows, out];
-        vec![launch_product("gram_linear", sizes, args)]
+        let product = Product {
+            partitions: self.y.shape.partitions,
+            rows,
+            cols: out,
+            inner: rows,
+        };
+        vec![Launch::product("gram_linear", product, args)]
     }
 
     fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {

@@ -7,7 +7,8 @@
 use super::{Op, leaky_relu};
 use crate::device::Cpu;
 use crate::device::cpu::{View, add_rows, for_rows, product};
-use crate::device::launch::{Arg, Launch, TILE};
+use crate::device::launch::{Arg, Launch};
+use crate::device::rung::Product;
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
@@ -32,19 +33,6 @@ pub fn linear<T: Real>(g: &mut Graph<T>, x: Var, w: Var, b: Var) -> Var {
     let slope = None;
     g.push(Linear { x, w, b, y, slope });
     y
-}
-
-/// Threads of the block that computes a tile of a product, as in `kernels/linear.cu`.
-const TILE_THREADS: usize = 256;
-
-/// The launch of a product of `rows × cols` entries for each partition.
-pub(super) fn launch_product(
-    kernel: &'static str,
-    [partitions, rows, cols]: [usize; 3],
-    args: Vec<Arg>,
-) -> Launch {
-    let grid = [cols.div_ceil(TILE), rows.div_ceil(TILE), partitions];
-    Launch::new(kernel, grid, TILE_THREADS, args)
 }
 
 /// The launch of a kernel that runs once over the gradient of `y`, and sums up its rows.
@@ -80,8 +68,20 @@ pub(super) fn backward_b<T: Real>(cpu: &Cpu<T>, y: Var, slope: Option<T>, b: Var
 }
 
 impl<T> Linear<T> {
-    fn product(&self, kernel: &'static str, [rows, cols]: [usize; 2], args: Vec<Arg>) -> Launch {
-        launch_product(kernel, [self.y.shape.partitions, rows, cols], args)
+    /// The launch of a product of `rows × cols` sums of `inner` terms for each partition.
+    fn product(
+        &self,
+        kernel: &'static str,
+        [rows, cols, inner]: [usize; 3],
+        args: Vec<Arg>,
+    ) -> Launch {
+        let product = Product {
+            partitions: self.y.shape.partitions,
+            rows,
+            cols,
+            inner,
+        };
+        Launch::product(kernel, product, args)
     }
 }
 
@@ -153,7 +153,7 @@ impl<T: Real> Op<T> for Linear<T> {
             Arg::int(self.x.shape.stride()),
             Arg::real(self.slope.unwrap_or(T::one())),
         ];
-        vec![self.product("linear", [rows, out], args)]
+        vec![self.product("linear", [rows, out, self.w.shape.cols], args)]
     }
 
     fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
@@ -182,7 +182,7 @@ impl<T: Real> Op<T> for Linear<T> {
                 Arg::int(out),
                 Arg::want(wants[0]),
             ];
-            launches.push(self.product("linear_backward_x", [rows, inner], args));
+            launches.push(self.product("linear_backward_x", [rows, inner, out], args));
         }
         if wants[1] != Want::No {
             let args = vec![
@@ -195,7 +195,7 @@ impl<T: Real> Op<T> for Linear<T> {
                 Arg::int(self.x.shape.stride()),
                 Arg::want(wants[1]),
             ];
-            launches.push(self.product("linear_backward_w", [out, inner], args));
+            launches.push(self.product("linear_backward_w", [out, inner, rows], args));
         }
         launches
     }

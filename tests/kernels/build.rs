@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libloading::Library;
 use ssan::device::kernels::{Parameter, Signature, Source};
+use ssan::device::rung::Rung;
 
 /// Whether accesses are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,12 +146,13 @@ fn wrap(common: &str, source: &Source, signatures: &[Signature]) -> String {
     unit
 }
 
-/// Compiles `sources` with their signatures, `common` before each, in the type `real`; returns the
-/// library and its path.
+/// Compiles `sources` with their signatures, `common` before each, in the type `real` and with
+/// matrix products on `rung`; returns the library and its path.
 pub fn library(
     common: &str,
     sources: &[(Source, Vec<Signature>)],
     real: &str,
+    rung: Rung,
     mode: Mode,
 ) -> (Library, PathBuf) {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
@@ -175,6 +177,10 @@ pub fn library(
         flags.extend(INSTRUMENTATION.map(String::from));
     }
     flags.push(format!("-DREAL={real}"));
+    flags.extend(
+        rung.macros()
+            .map(|(name, value)| format!("-D{name}={value}")),
+    );
     units.extend(sources.iter().map(|(source, signatures)| {
         let text = wrap(common, source, signatures);
         Unit::new(&folder, source.name, text, flags.clone())

@@ -52,7 +52,7 @@ impl<T: Real> Cases<T> {
 }
 
 /// Numbers spread over (−1, 1), none nearer to 0 than 0.05: no kink is in reach of rounding.
-fn numbers<T: Real>(seed: u64, len: usize) -> Vec<T> {
+pub fn numbers<T: Real>(seed: u64, len: usize) -> Vec<T> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let number = |_| {
         let x = 2.0 * f64::from(rng.next_u32()) / f64::from(u32::MAX) - 1.0;

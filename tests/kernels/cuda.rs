@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
 use ssan::data::{self, Matrix, Task};
-use ssan::device::{Choice, Cuda, Device, Request, available, choose};
+use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision, Request, available, choose};
 use ssan::graph::Graph;
 use ssan::real::Real;
 use ssan::train::{
@@ -18,7 +18,7 @@ use ssan::train::{
 };
 
 use crate::cases::cases;
-use crate::{golden, gradients, traces};
+use crate::{golden, gradients, rungs, traces};
 
 /// Whether there is a card; if not, says that `check` does not run.
 fn present(check: &str) -> bool {
@@ -38,7 +38,12 @@ fn present(check: &str) -> bool {
 }
 
 fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>> {
-    Choice::Cuda(0).load_with(graph, use_graph)
+    let precision = Precision::Fp32;
+    let options = CudaOptions {
+        use_graph,
+        precision,
+    };
+    Choice::Cuda(0).load_with(graph, options)
 }
 
 fn every_operation_agrees<T: Real>(use_graph: bool) {
@@ -99,6 +104,27 @@ fn the_card_gives_the_gradient_of_the_loss_it_computes() {
     }
 }
 
+#[test]
+fn training_in_each_precision_reaches_the_losses_of_the_cpu() {
+    if !present("training in tf32 and bf16 on the card compared with the CPU") {
+        return;
+    }
+    let found = available().expect("there is a card");
+    for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
+        let Ok(arithmetic) = precision.arithmetic::<f32>(found.cards[0].capability) else {
+            continue;
+        };
+        rungs::training_agrees(&problem(1), &options(40), arithmetic, &|graph| {
+            let use_graph = true;
+            let options = CudaOptions {
+                use_graph,
+                precision,
+            };
+            Choice::Cuda(0).load_with(graph, options)
+        });
+    }
+}
+
 /// Timing the launches of a step leaves no trace in its buffers.
 #[test]
 fn profiling_changes_nothing() {
@@ -109,14 +135,14 @@ fn profiling_changes_nothing() {
     let options = options(10);
     let initial = problem.initial_parameters(&options, 2020);
     let graph = recorded_step::<f32>(&problem, &options, &initial);
-    let mut card = Cuda::load(graph, 0, true).unwrap();
+    let mut card = Cuda::load(graph, 0, CudaOptions::default()).unwrap();
     card.steps(2).unwrap();
     let before = contents(&card);
     assert!(!card.profile(1, 2).unwrap().is_empty());
     assert!(before == contents(&card), "the step's buffers have changed");
 }
 
-fn options(epochs: usize) -> Options {
+pub fn options(epochs: usize) -> Options {
     Options {
         epochs,
         common: 64,
@@ -143,7 +169,7 @@ fn blobs(seed: u64, rows: usize, cols: usize) -> Matrix {
 }
 
 /// 323 source and 301 target rows, 30 of which are labelled, others in each partition.
-fn problem(partitions: usize) -> Problem {
+pub fn problem(partitions: usize) -> Problem {
     let (source, target) = (323, 301);
     let class = |i: usize| (i % CLASSES) as i32;
     let partition = |p: usize| {
@@ -313,7 +339,9 @@ fn a_step_larger_than_the_card_is_an_error_that_says_what_helps() {
     for _ in 0..1024 {
         graph.buffer("large", 1 << 14, 1 << 14);
     }
-    let error = Cuda::load(graph, 0, true).map(drop).unwrap_err();
+    let error = Cuda::load(graph, 0, CudaOptions::default())
+        .map(drop)
+        .unwrap_err();
     let error = error.to_string();
     for part in ["1048576 MiB", "MiB are free", "--partition"] {
         assert!(error.contains(part), "{error}");

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use ssan::device::Device;
 use ssan::device::kernels::{COMMON, Parameter, SOURCES, Source, signatures};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
+use ssan::device::rung::{Product, Rung};
 use ssan::graph::{Graph, Labels, Var};
 use ssan::real::Real;
 use ssan::{Error, Result};
@@ -85,15 +86,15 @@ pub struct Kernels {
 }
 
 impl Kernels {
-    /// Compiles `sources` in the type of that name in C.
-    pub fn build(sources: &[Source], real: &str, mode: Mode) -> Kernels {
+    /// Compiles `sources` in the type of that name in C, with matrix products on `rung`.
+    pub fn build(sources: &[Source], real: &str, rung: Rung, mode: Mode) -> Kernels {
         let understand = |source: &Source| {
             let found = signatures(source.text);
             let found = found.unwrap_or_else(|e| panic!("kernels/{}.cu: {e}", source.name));
             (*source, found)
         };
         let sources: Vec<_> = sources.iter().map(understand).collect();
-        let (library, path) = build::library(COMMON, &sources, real, mode);
+        let (library, path) = build::library(COMMON, &sources, real, rung, mode);
         let all = sources.into_iter().flat_map(|(_, signatures)| signatures);
         Kernels {
             library,
@@ -104,12 +105,28 @@ impl Kernels {
         }
     }
 
-    /// The project's kernels, compiled when they are first asked for.
-    pub fn project<T: Real>(mode: Mode) -> &'static Kernels {
-        static BUILT: [OnceLock<Kernels>; 4] = [const { OnceLock::new() }; 4];
-        let double = T::C_NAME == "double";
-        let at = usize::from(double) + 2 * usize::from(mode == Mode::Plain);
-        BUILT[at].get_or_init(|| Kernels::build(SOURCES, T::C_NAME, mode))
+    /// The project's kernels, or those of its matrix products on another rung, compiled when they
+    /// are first asked for.
+    pub fn project<T: Real>(rung: Rung, mode: Mode) -> &'static Kernels {
+        type Key = (&'static str, Rung, Mode);
+        static BUILT: Mutex<Vec<(Key, &'static Kernels)>> = Mutex::new(Vec::new());
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (T::C_NAME, rung, mode);
+        if let Some((_, kernels)) = built.iter().find(|(k, _)| *k == key) {
+            return kernels;
+        }
+        let sources: Vec<Source> = match rung == Rung::default() {
+            true => SOURCES.to_vec(),
+            false => SOURCES
+                .iter()
+                .filter(|s| s.name == "linear")
+                .copied()
+                .collect(),
+        };
+        let kernels: &Kernels =
+            Box::leak(Box::new(Kernels::build(&sources, T::C_NAME, rung, mode)));
+        built.push((key, kernels));
+        kernels
     }
 
     /// Runs one launch.
@@ -212,7 +229,8 @@ impl Kernels {
 
 /// A device on the host: every launch of the recorded step through the project's kernels.
 pub struct HostKernels<T: Real> {
-    kernels: &'static Kernels,
+    /// The kernels, with matrix products on each rung that the step has.
+    kernels: HashMap<Rung, &'static Kernels>,
     graph: Graph<T>,
     launches: Launches,
     layout: Layout,
@@ -222,15 +240,33 @@ pub struct HostKernels<T: Real> {
 }
 
 impl<T: Real> HostKernels<T> {
-    /// Loads a recorded step for the project's kernels.
+    /// Loads a recorded step for the project's kernels, matrix products on the plain rung.
     pub fn load(graph: Graph<T>, mode: Mode) -> HostKernels<T> {
-        HostKernels::with(Kernels::project::<T>(mode), graph)
+        HostKernels::load_on(graph, |_| Rung::default(), mode)
     }
 
-    /// Loads a recorded step for other kernels of the same names, in the type `T`.
-    pub fn with(kernels: &'static Kernels, mut graph: Graph<T>) -> HostKernels<T> {
-        assert_eq!(kernels.double, T::C_NAME == "double", "the kernels' type");
-        let launches = Launches::of(&graph);
+    /// The same, each matrix product on the rung that `choose` gives it.
+    pub fn load_on(
+        graph: Graph<T>,
+        choose: impl Fn(Product) -> Rung,
+        mode: Mode,
+    ) -> HostKernels<T> {
+        HostKernels::with(|rung| Kernels::project::<T>(rung, mode), graph, choose)
+    }
+
+    /// Loads a recorded step for the kernels, in the type `T`, that `find` gives for a rung.
+    pub fn with(
+        find: impl Fn(Rung) -> &'static Kernels,
+        mut graph: Graph<T>,
+        choose: impl Fn(Product) -> Rung,
+    ) -> HostKernels<T> {
+        let launches = Launches::of(&graph, choose);
+        let all = launches.forward.iter().chain(&launches.backward);
+        let all = all.chain(&launches.update);
+        let kernels: HashMap<_, _> = all.map(|l| (l.rung, find(l.rung))).collect();
+        for kernels in kernels.values() {
+            assert_eq!(kernels.double, T::C_NAME == "double", "the kernels' type");
+        }
         let layout = Layout::of(&graph);
         let (values, grads, labels) = layout.arenas(&mut graph);
         HostKernels {
@@ -272,8 +308,7 @@ impl<T: Real> HostKernels<T> {
         // SAFETY: the memory is that of the arenas, which `self` owns and lends to nothing else.
         // Tests run every kernel in checked mode too.
         let launched = unsafe {
-            self.kernels
-                .launch(launch.kernel, launch.grid, launch.block, &values)
+            self.kernels[&launch.rung].launch(launch.kernel, launch.grid, launch.block, &values)
         };
         launched.map_err(Error::Device)
     }

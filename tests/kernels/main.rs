@@ -13,6 +13,7 @@
 //! | [`ops`] | the cases on the host |
 //! | [`cuda`] | the cases and traces on a card, and what only a card shows |
 //! | [`gradients`] | the objective's gradient against finite differences, in double |
+//! | [`rungs`] | every rung of the matrix products against sums in double; training on them |
 //! | [`traces`] | the released code's traces through the kernels, in double |
 //! | [`planted`] | bugs that the checker must report: one per kernel of `planted.cu`, and each barrier taken out of the project's kernels |
 //! | `host/host.h` | the part of CUDA C++ that the kernels use |
@@ -27,7 +28,7 @@
 //! there; arguments other than the kernel declares; integer overflow.
 //!
 //! What it cannot see: hardware rounding (sums that the compiler contracts to fused
-//! multiply-adds), the meaning of inline PTX beyond what `host.h` says it is, fences and atomics,
+//! multiply-adds, sums within the tensor cores), the meaning of inline PTX beyond what `host.h` says it is, fences and atomics,
 //! streams and graphs, registers and occupancy, speed. A race is seen where the two accesses are
 //! made in this run, whatever their order; a bug on a path that no case takes is not. In
 //! [`Mode::Plain`](build::Mode) accesses go unchecked.
@@ -41,4 +42,5 @@ mod golden;
 mod gradients;
 mod ops;
 mod planted;
+mod rungs;
 mod traces;

@@ -54,9 +54,9 @@ extern "C" __global__ void shared_off_by_one(const real *in, real *out, int brok
 // Two groups of copies, of which `broken` waits for the first alone.
 extern "C" __global__ void missing_wait(const real *in, real *out, int broken) {
     SHARED(real, tile, 128);
-    copy_async(&tile[threadIdx.x], &in[threadIdx.x], sizeof(real));
+    copy_async<sizeof(real)>(&tile[threadIdx.x], &in[threadIdx.x], true);
     copy_commit();
-    copy_async(&tile[64 + threadIdx.x], &in[63 - threadIdx.x], sizeof(real));
+    copy_async<sizeof(real)>(&tile[64 + threadIdx.x], &in[63 - threadIdx.x], true);
     copy_commit();
     if (broken) copy_wait<1>();
     if (!broken) copy_wait<0>();
@@ -70,7 +70,7 @@ extern "C" __global__ void wait_without_barrier(const real *in, real *out, int b
     SHARED(real, tile, 64);
     tile[threadIdx.x] = 0;
     __syncthreads();
-    copy_async(&tile[threadIdx.x], &in[threadIdx.x], sizeof(real));
+    copy_async<sizeof(real)>(&tile[threadIdx.x], &in[threadIdx.x], true);
     copy_commit();
     copy_wait<0>();
     if (!broken) __syncthreads();

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use ssan::device::Device;
 use ssan::device::kernels::{SOURCES, Source};
+use ssan::device::rung::{Arithmetic, Rung, Tile};
 
 use crate::build::Mode;
 use crate::cases::cases;
@@ -16,7 +17,7 @@ const SOURCE: Source = Source {
 
 fn kernels() -> &'static Kernels {
     static BUILT: OnceLock<Kernels> = OnceLock::new();
-    BUILT.get_or_init(|| Kernels::build(&[SOURCE], "float", Mode::Checked))
+    BUILT.get_or_init(|| Kernels::build(&[SOURCE], "float", Rung::default(), Mode::Checked))
 }
 
 /// A planted bug and what the report calls it.
@@ -156,32 +157,52 @@ fn launches_that_the_kernel_does_not_declare_are_reported() {
     assert!(report.contains("no kernel named absent"), "{report}");
 }
 
-/// Every barrier of the project's kernel files is there for a reason that a case shows.
+/// Every barrier, and every wait for copies, of the project's kernel files is there for a reason that
+/// a case shows; those of the matrix products on one of their rungs.
 #[test]
 fn a_barrier_removed_from_any_kernel_is_reported() {
-    const BARRIER: &str = "__syncthreads();";
+    let tensor = [Tile::Medium, Tile::Small].map(|tile| Rung {
+        arithmetic: Arithmetic::ThreeTf32,
+        tile,
+    });
     for (file, source) in SOURCES.iter().enumerate() {
-        for (at, _) in source.text.match_indices(BARRIER) {
+        let rungs = match source.name {
+            "linear" => [&[Rung::default()], &tensor[..]].concat(),
+            _ => vec![Rung::default()],
+        };
+        let waits = ["__syncthreads();", "copy_wait<0>();"];
+        let waits = waits.map(|wait| source.text.match_indices(wait));
+        for (at, wait) in waits.into_iter().flatten() {
             let (before, after) = source.text.split_at(at);
             let line = before.lines().count();
-            let text = format!("{before};{}", &after[BARRIER.len()..]);
+            let text = format!("{before};{}", &after[wait.len()..]);
             let mut sources = SOURCES.to_vec();
             sources[file].text = text.leak();
-            let kernels: &Kernels =
-                Box::leak(Box::new(Kernels::build(&sources, "float", Mode::Checked)));
-            let load = |graph| {
-                let device = HostKernels::with(kernels, graph);
-                Ok(Box::new(device) as Box<dyn Device<f32>>)
-            };
-            let cases = cases::<f32>().into_iter();
-            let mut cases = cases.filter(|case| case.name.contains(source.name));
-            let report = cases.find_map(|case| case.compare(&load).err());
+            let report = rungs.iter().find_map(|&rung| {
+                let changed = match rung == Rung::default() {
+                    true => &sources[..],
+                    false => &sources[file..=file],
+                };
+                let changed = Kernels::build(changed, "float", rung, Mode::Checked);
+                let changed: &Kernels = Box::leak(Box::new(changed));
+                let load = move |graph| {
+                    let find = |of| match of == rung {
+                        true => changed,
+                        false => Kernels::project::<f32>(of, Mode::Checked),
+                    };
+                    let device = HostKernels::with(find, graph, |_| rung);
+                    Ok(Box::new(device) as Box<dyn Device<f32>>)
+                };
+                let cases = cases::<f32>().into_iter();
+                let mut cases = cases.filter(|case| case.name.contains(source.name));
+                cases.find_map(|case| case.compare(&load).err())
+            });
             let name = source.name;
             let report = report.unwrap_or_else(|| {
-                panic!("{name}.cu works without the barrier at line {line}");
+                panic!("{name}.cu works without {wait} at line {line}");
             });
             println!("{name}.cu without line {line}: {report}");
-            let expected = ["race: ", "unwritten shared memory"];
+            let expected = ["race: ", "unwritten shared memory", "copy not waited for"];
             assert!(expected.iter().any(|e| report.contains(e)), "{report}");
         }
     }

@@ -64,7 +64,7 @@ impl<T: Real> Cuda<T> {
         let [values, grads, labels] = kept;
         let kept: [Arena; 3] = [values?, grads?, labels?];
 
-        let launches = Launches::of(&self.graph);
+        let launches = Launches::of(&self.graph, |product| self.arithmetic.rung(product));
         let lists = [
             (Phase::Forward, launches.forward, &self.forward),
             (Phase::Backward, launches.backward, &self.backward),

@@ -50,9 +50,12 @@ void warp_barrier(unsigned mask, const char* file, int line);
 void shuffle(unsigned mask, void* value, size_t bytes, unsigned from, const char* file, int line);
 unsigned ballot(unsigned mask, bool vote, const char* file, int line);
 // Asynchronous copies to shared memory; they take place when they are waited for.
-void copy_async(void* to, const void* from, size_t bytes);
+void copy_async(void* to, const void* from, size_t bytes, bool inside);
 void copy_commit();
 void copy_wait(size_t left);
+// d += a·b of a whole warp; each lane has its 4 numbers of d, 4 words of a and 2 of b.
+void mma_tf32(float* d, const unsigned* a, const unsigned* b, const char* file, int line);
+void mma_bf16(float* d, const unsigned* a, const unsigned* b, const char* file, int line);
 }  // namespace host
 
 #define threadIdx host::indices.thread
@@ -105,12 +108,30 @@ template <class To, class From> To host_bits(From from) {
 }
 static inline float __int_as_float(int x) { return host_bits<float>(x); }
 static inline int __float_as_int(float x) { return host_bits<int>(x); }
+static inline float __uint_as_float(unsigned x) { return host_bits<float>(x); }
+static inline unsigned __float_as_uint(float x) { return host_bits<unsigned>(x); }
 static inline double __longlong_as_double(long long x) { return host_bits<double>(x); }
 static inline long long __double_as_longlong(double x) { return host_bits<long long>(x); }
 
-// What is inline PTX in `common.cuh`.
-static inline void copy_async(void* to, const void* from, int bytes) {
-    host::copy_async(to, from, bytes);
+// What is inline PTX in `common.cuh`, as the PTX manual describes it.
+template <int BYTES> void copy_async(void* to, const void* from, bool inside) {
+    host::copy_async(to, from, BYTES, inside);
 }
 static inline void copy_commit() { host::copy_commit(); }
 template <int LEFT> void copy_wait() { host::copy_wait(LEFT); }
+static inline unsigned to_tf32(float x) {
+    const unsigned bits = host_bits<unsigned>(x);
+    if (x != x) return 0x7fc00000u;
+    return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
+}
+static inline unsigned to_bf16(float x) {
+    const unsigned bits = host_bits<unsigned>(x);
+    return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+static inline unsigned to_bf16x2(float low, float high) { return to_bf16(high) << 16 | to_bf16(low); }
+static inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], HOST_SITE) {
+    host::mma_tf32(d, a, b, file, line);
+}
+static inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], HOST_SITE) {
+    host::mma_bf16(d, a, b, file, line);
+}

@@ -66,7 +66,8 @@ static void make_context(Context& context, char* stack, size_t bytes, void (*ent
 
 // ---- threads --------------------------------------------------------------------------------
 enum State { READY, AT_BARRIER, IN_WARP, DONE };
-struct Copy { void* to; const void* from; size_t bytes; };
+struct Copy { void* to; const void* from; size_t bytes; };  // from nowhere: zeros
+struct Mma { float* d; const unsigned *a, *b; };
 struct Thread {
     Context context;
     char* stack = nullptr;
@@ -160,7 +161,8 @@ void barrier(const char* file, int line) {
     leave();
 }
 
-static const char *const WARP_BARRIER = "__syncwarp", *const SHUFFLE = "shuffle", *const BALLOT = "__ballot_sync";
+static const char *const WARP_BARRIER = "__syncwarp", *const SHUFFLE = "shuffle", *const BALLOT = "__ballot_sync",
+    *const MMA_TF32 = "mma (tf32)", *const MMA_BF16 = "mma (bf16)";
 
 // The lanes of a warp that are there: threads of the block that have not returned.
 static unsigned present(unsigned first) {
@@ -170,10 +172,50 @@ static unsigned present(unsigned first) {
     return lanes;
 }
 
+static float as_float(unsigned bits) {
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// d += a·b, d 16×8, a 16×K, b K×8, in the registers that the PTX manual gives each lane ("Matrix
+// Fragments for mma.m16n8k8" and ".m16n8k16"). Products are exact; a sum is rounded once here and
+// more often on a card.
+static void multiply(unsigned first, bool bf16) {
+    const unsigned depth = bf16 ? 16 : 8;
+    auto lane = [&](unsigned i) { return *(const Mma*)threads[first + i].value; };
+    auto number = [&](unsigned word, unsigned half) {
+        if (bf16) return as_float(half ? word & 0xffff0000u : word << 16);
+        if (word & 0x1fffu) fail(nullptr, "mma: %g is no tf32", as_float(word));
+        return as_float(word);
+    };
+    // Where column k of a and row k of b lie: in which of a group's four lanes, in which of its
+    // words (of two for each row of a), in which half of that.
+    struct Place { unsigned t, word, half; };
+    auto place = [&](unsigned k) -> Place {
+        if (bf16) return {k % 8 / 2, k / 8, k % 2};
+        return {k % 4, k / 4, 0};
+    };
+    float d[16][8];
+    for (unsigned i = 0; i < 16; ++i)
+        for (unsigned j = 0; j < 8; ++j) {
+            double sum = lane(i % 8 * 4 + j / 2).d[i / 8 * 2 + j % 2];
+            for (unsigned k = 0; k < depth; ++k) {
+                const Place p = place(k);
+                sum += (double)number(lane(i % 8 * 4 + p.t).a[i / 8 + 2 * p.word], p.half) *
+                       number(lane(j * 4 + p.t).b[p.word], p.half);
+            }
+            d[i][j] = (float)sum;
+        }
+    for (unsigned i = 0; i < 16; ++i)
+        for (unsigned j = 0; j < 8; ++j) lane(i % 8 * 4 + j / 2).d[i / 8 * 2 + j % 2] = d[i][j];
+}
+
 // What the lanes of `mask` came for, now that all have arrived.
 static void complete(unsigned first, unsigned mask, const char* what) {
     char moved[32][16];
     unsigned votes = 0;
+    if (what == MMA_TF32 || what == MMA_BF16) multiply(first, what == MMA_BF16);
     for (unsigned i = 0; i < 32; ++i) {
         if (!(mask >> i & 1)) continue;
         const Thread& lane = threads[first + i];
@@ -239,17 +281,27 @@ unsigned ballot(unsigned mask, bool vote, const char* file, int line) {
     meet(BALLOT, mask, file, line);
     return threads[running].from;
 }
+static void mma(const char* what, Mma mine, const char* file, int line) {
+    threads[running].value = &mine;
+    meet(what, 0xffffffffu, file, line);
+}
+void mma_tf32(float* d, const unsigned* a, const unsigned* b, const char* file, int line) {
+    mma(MMA_TF32, {d, a, b}, file, line);
+}
+void mma_bf16(float* d, const unsigned* a, const unsigned* b, const char* file, int line) {
+    mma(MMA_BF16, {d, a, b}, file, line);
+}
 
 // ---- asynchronous copies --------------------------------------------------------------------
-void copy_async(void* to, const void* from, size_t bytes) {
+void copy_async(void* to, const void* from, size_t bytes, bool inside) {
     const void* pc = __builtin_return_address(0);
     if (bytes != 4 && bytes != 8 && bytes != 16) fail(pc, "asynchronous copy of %zu bytes", bytes);
     if ((size_t)to % bytes || (size_t)from % bytes)
         fail(pc, "misaligned asynchronous copy of %zu bytes", bytes);
-    checker_access(from, bytes, false, pc);
+    if (inside) checker_access(from, bytes, false, pc);
     checker_access(to, bytes, true, pc);
     checker_pending(to, bytes);
-    threads[running].copies.push_back({to, from, bytes});
+    threads[running].copies.push_back({to, inside ? from : nullptr, bytes});
 }
 void copy_commit() {
     Thread& me = threads[running];
@@ -262,9 +314,10 @@ void copy_wait(size_t left) {
     while (me.groups.size() > left) {
         for (size_t i = 0; i < me.groups[0]; ++i) {
             const Copy& copy = me.copies[i];
-            checker_access(copy.from, copy.bytes, false, __builtin_return_address(0));
+            if (copy.from) checker_access(copy.from, copy.bytes, false, __builtin_return_address(0));
             checker_access(copy.to, copy.bytes, true, __builtin_return_address(0));
-            memcpy(copy.to, copy.from, copy.bytes);
+            if (copy.from) memcpy(copy.to, copy.from, copy.bytes);
+            else memset(copy.to, 0, copy.bytes);
         }
         me.copies.erase(me.copies.begin(), me.copies.begin() + me.groups[0]);
         me.groups.erase(me.groups.begin());

@@ -1,0 +1,270 @@
+//! The ladder of matrix products: which rung of `kernels/linear.cu` computes which product.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::Choice;
+use crate::error::{Error, Result};
+use crate::real::Real;
+
+/// What a user asks of the matrix products of a CUDA device (`--precision`). Inputs, results and
+/// sums are `f32` whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As accurate as `f32`, or nearly.
+    #[default]
+    Fp32,
+    /// Factors rounded to 10 bits after the point.
+    Tf32,
+    /// Factors rounded to 7 bits after the point.
+    Bf16,
+}
+
+/// What a product is computed in: `ARITHMETIC` of `kernels/linear.cu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// The step's own type, on the ordinary units.
+    #[default]
+    Plain,
+    /// Tensor cores, factors rounded to tf32.
+    Tf32,
+    /// Tensor cores, each factor the sum of two tf32 numbers: three products of such, relative
+    /// error about 2⁻²¹ each.
+    ThreeTf32,
+    /// Tensor cores, factors rounded to bf16.
+    Bf16,
+}
+
+/// The part of the result that a block makes: `TILE` of `kernels/linear.cu`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// 128×128.
+    Large,
+    /// 64×64.
+    #[default]
+    Medium,
+    /// 32×32, the warps of a block sharing the terms of each sum.
+    Small,
+}
+
+/// How a product is computed. With [`Arithmetic::Plain`] the tile is [`Tile::Medium`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rung {
+    /// In what.
+    pub arithmetic: Arithmetic,
+    /// By which blocks.
+    pub tile: Tile,
+}
+
+/// Sizes of a product: `rows × cols` sums of `inner` terms for each of `partitions`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Products side by side.
+    pub partitions: usize,
+    /// Rows of the result.
+    pub rows: usize,
+    /// Its columns.
+    pub cols: usize,
+    /// Terms of each sum.
+    pub inner: usize,
+}
+
+impl Precision {
+    /// What large products of numbers `T` are computed in on a card of compute capability
+    /// `(major, minor)`.
+    ///
+    /// # Errors
+    /// The card's tensor cores, if it has any, do not take such numbers.
+    pub fn arithmetic<T: Real>(self, (major, minor): (i32, i32)) -> Result<Arithmetic> {
+        if T::C_NAME == "double" {
+            return Ok(Arithmetic::Plain);
+        }
+        match (self, (major, minor)) {
+            // In tf32 the tensor cores of these do about eight times what their ordinary units do
+            // in float (A100: 156 and 19.5 TFLOP/s, H100: 495 and 67), so that three products pay.
+            // On those for graphics, 8.6 and later, they do as much or twice as much.
+            (Precision::Fp32, (8 | 9, 0)) => Ok(Arithmetic::ThreeTf32),
+            (Precision::Fp32, _) => Ok(Arithmetic::Plain),
+            (_, (..8, _)) => Err(Error::Device(format!(
+                "--precision {self} needs a card of compute capability 8.0 or later, this one has \
+                 {major}.{minor}: use --precision fp32"
+            ))),
+            (Precision::Tf32, _) => Ok(Arithmetic::Tf32),
+            (Precision::Bf16, _) => Ok(Arithmetic::Bf16),
+        }
+    }
+
+    /// What a user should be told who asks for it on `device`.
+    pub fn note(self, device: Choice) -> Option<String> {
+        let ignored = device == Choice::Cpu && self != Precision::Fp32;
+        ignored.then(|| format!("--precision {self} is for CUDA devices: on the CPU it is fp32"))
+    }
+}
+
+impl Arithmetic {
+    /// How a product of these sizes is computed.
+    ///
+    /// - Of a few terms it stays plain: loading them takes one or two steps on any rung, so that
+    ///   tensor cores would win nothing for what rounding loses.
+    /// - Else the tile is the largest that gives every multiprocessor of a card a block: a larger
+    ///   one reads each operand less often, and smaller ones are more.
+    /// - Where none does, the small one it is: the time is that of the steps which a block makes
+    ///   one after the other, and there its warps make them at once, each its share.
+    pub fn rung(self, product: Product) -> Rung {
+        const FEW_TERMS: usize = 32;
+        // An A100 has 108 of them, an H100 132.
+        const MULTIPROCESSORS: usize = 108;
+        if self == Arithmetic::Plain || product.inner < FEW_TERMS {
+            return Rung::default();
+        }
+        let fills = |tile: &Tile| tile.blocks(product).iter().product::<usize>() >= MULTIPROCESSORS;
+        let tile = [Tile::Large, Tile::Medium].into_iter().find(fills);
+        Rung {
+            arithmetic: self,
+            tile: tile.unwrap_or(Tile::Small),
+        }
+    }
+}
+
+impl Tile {
+    /// Rows, and as many columns.
+    pub fn side(self) -> usize {
+        match self {
+            Tile::Large => 128,
+            Tile::Medium => 64,
+            Tile::Small => 32,
+        }
+    }
+
+    /// Blocks in x, y, z.
+    pub fn blocks(self, product: Product) -> [usize; 3] {
+        let tiles = |n: usize| n.div_ceil(self.side());
+        [tiles(product.cols), tiles(product.rows), product.partitions]
+    }
+}
+
+impl Rung {
+    /// Threads of a block.
+    pub fn threads(self) -> usize {
+        match (self.arithmetic, self.tile) {
+            (Arithmetic::Plain, _) | (_, Tile::Large) => 256,
+            (_, Tile::Medium | Tile::Small) => 128,
+        }
+    }
+
+    /// The macros that `kernels/linear.cu` is compiled with.
+    pub fn macros(self) -> [(&'static str, &'static str); 2] {
+        let arithmetic = match self.arithmetic {
+            Arithmetic::Plain => "PLAIN",
+            Arithmetic::Tf32 => "TF32",
+            Arithmetic::ThreeTf32 => "THREE_TF32",
+            Arithmetic::Bf16 => "BF16",
+        };
+        let tile = match self.tile {
+            Tile::Large => "LARGE",
+            Tile::Medium => "MEDIUM",
+            Tile::Small => "SMALL",
+        };
+        [("ARITHMETIC", arithmetic), ("TILE", tile)]
+    }
+
+    /// All rungs; the first is the plain one.
+    pub fn all() -> Vec<Rung> {
+        let mut all = vec![Rung::default()];
+        for arithmetic in [Arithmetic::Tf32, Arithmetic::ThreeTf32, Arithmetic::Bf16] {
+            let tiles = [Tile::Large, Tile::Medium, Tile::Small];
+            all.extend(tiles.map(|tile| Rung { arithmetic, tile }));
+        }
+        all
+    }
+}
+
+/// As kernels are named in tables, `tf32 large`; nothing for the plain rung.
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Rung::default() {
+            return Ok(());
+        }
+        let [(_, arithmetic), (_, tile)] = self.macros();
+        let name = format!("{arithmetic} {tile}").to_lowercase();
+        f.write_str(&name.replace("three_", "3×"))
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(name: &str) -> std::result::Result<Precision, String> {
+        match name {
+            "fp32" => Ok(Precision::Fp32),
+            "tf32" => Ok(Precision::Tf32),
+            "bf16" => Ok(Precision::Bf16),
+            _ => Err("fp32, tf32 or bf16 is known".to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::Fp32 => "fp32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_precision_reads_what_it_prints() {
+        for name in ["fp32", "tf32", "bf16"] {
+            assert_eq!(name.parse::<Precision>().unwrap().to_string(), name);
+        }
+        assert!("fp16".parse::<Precision>().is_err());
+    }
+
+    #[test]
+    fn a_card_computes_in_what_its_tensor_cores_take() {
+        use Precision::{Bf16, Fp32, Tf32};
+        for (precision, capability, expected) in [
+            (Fp32, (7, 5), Arithmetic::Plain),
+            (Fp32, (8, 0), Arithmetic::ThreeTf32),
+            (Fp32, (8, 6), Arithmetic::Plain),
+            (Fp32, (9, 0), Arithmetic::ThreeTf32),
+            (Fp32, (12, 0), Arithmetic::Plain),
+            (Tf32, (8, 6), Arithmetic::Tf32),
+            (Bf16, (9, 0), Arithmetic::Bf16),
+        ] {
+            let float = precision.arithmetic::<f32>(capability).unwrap();
+            assert_eq!(float, expected, "{precision} on {capability:?}");
+            let double = precision.arithmetic::<f64>(capability).unwrap();
+            assert_eq!(double, Arithmetic::Plain);
+        }
+        let error = Tf32.arithmetic::<f32>((7, 5)).unwrap_err().to_string();
+        assert!(error.contains("--precision fp32"), "{error}");
+    }
+
+    /// Products of a step on SURF → DeCAF6.
+    #[test]
+    fn the_tile_is_the_largest_that_fills_a_card() {
+        let rung = |partitions, rows, cols, inner| {
+            let product = Product {
+                partitions,
+                rows,
+                cols,
+                inner,
+            };
+            assert_eq!(Arithmetic::Plain.rung(product), Rung::default());
+            Arithmetic::ThreeTf32.rung(product).to_string()
+        };
+        assert_eq!(rung(1, 958, 2176, 958), "3×tf32 large");
+        assert_eq!(rung(1, 958, 528, 958), "3×tf32 medium");
+        assert_eq!(rung(20, 958, 528, 958), "3×tf32 large");
+        assert_eq!(rung(1, 958, 256, 2176), "3×tf32 small");
+        assert_eq!(rung(1, 10, 256, 958), "3×tf32 small");
+        assert_eq!(rung(1, 958, 256, 10), "");
+    }
+}
