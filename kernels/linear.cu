@@ -171,8 +171,9 @@ struct Tile {
         const int row0 = ALONG_K ? i0 : k0, rows = ALONG_K ? outer : inner;
         const int col0 = ALONG_K ? k0 : i0, cols = ALONG_K ? inner : outer;
         static_assert(HEIGHT * WIDTH % (N * THREADS) == 0, "the same number for each thread");
-        // Not all at once: addresses of all would take too many registers.
-#pragma unroll 2
+        // One after the other, which they leave at once anyway: unrolled, the addresses of all would
+        // be kept in registers.
+#pragma unroll 1
         for (int at = threadIdx.x * N; at < HEIGHT * WIDTH; at += THREADS * N) {
             const int row = at / WIDTH, col = at % WIDTH;
             const bool inside = row0 + row < rows && col0 + col < cols;
@@ -224,7 +225,8 @@ struct Fragment {
                 high[n] = to_tf32(x);
             }
             if constexpr (ARITHMETIC == THREE_TF32) {
-                low[n] = to_tf32(x - __uint_as_float(high[n]));
+                // Cut off to tf32: rounding takes five instructions, for a bit of the 22.
+                low[n] = __float_as_uint(x - __uint_as_float(high[n])) & ~0x1fffu;
             }
         }
     }
@@ -234,13 +236,17 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const Fragment<2> &a,
                                          const Fragment<1> &b) {
     if constexpr (ARITHMETIC == BF16) {
         mma_bf16(sums, a.high, b.high);
-    } else {
-        // The smallest first. low·low is below what float keeps.
-        if constexpr (ARITHMETIC == THREE_TF32) {
-            mma_tf32(sums, a.low, b.high);
-            mma_tf32(sums, a.high, b.low);
-        }
+    } else if constexpr (ARITHMETIC == TF32) {
         mma_tf32(sums, a.high, b.high);
+    } else {
+        // The smallest first; low·low is below what float keeps. Tensor cores cut sums off where
+        // ordinary units round them, which over many steps adds up: they sum one step alone.
+        float step[4] = {};
+        mma_tf32(step, a.low, b.high);
+        mma_tf32(step, a.high, b.low);
+        mma_tf32(step, a.high, b.high);
+#pragma unroll
+        for (int e = 0; e < 4; e++) sums[e] += step[e];
     }
 }
 
@@ -272,7 +278,8 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             B::copy(b_tiles + (now ^ 1) * B::WORDS, b, j0, cols, k0 + DEPTH, inner);
             copy_commit();
         }
-#pragma unroll
+        // Unrolled, the factors of several steps would be in registers together.
+#pragma unroll 1
         for (int k = 0; k < DEPTH; k += STEP * WARPS_K) {
             const int k_of_warp = k + STEP * warp_k;
             Fragment<1> b_piece[PIECES_J];
@@ -339,11 +346,12 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
 
 // ---- the kernels -------------------------------------------------------------------------------
 
-// Threads of a product's block, and blocks that a multiprocessor's registers must do for at once:
-// with 24 warps, or 16 on the tensor cores, none spills any. (Of doubles fewer fit.)
+// Threads of a product's block, and blocks that a multiprocessor's registers must do for at once: 24
+// warps, or 16 on the tensor cores, so that nothing is spilled. Of doubles fewer fit.
 enum {
     THREADS = ARITHMETIC == PLAIN ? (int)plain::THREADS : (int)tensor::THREADS,
-    AT_ONCE = sizeof(real) == 8 ? 1 : ARITHMETIC == PLAIN ? 3 : 512 / THREADS,
+    WARPS = ARITHMETIC == PLAIN ? 24 : 16,
+    AT_ONCE = sizeof(real) == 8 ? 1 : WARPS * 32 / THREADS,
 };
 
 // y = LeakyReLU(x·wᵀ + b).

@@ -28,8 +28,8 @@ pub enum Arithmetic {
     Plain,
     /// Tensor cores, factors rounded to tf32.
     Tf32,
-    /// Tensor cores, each factor the sum of two tf32 numbers: three products of such, relative
-    /// error about 2⁻²¹ each.
+    /// Tensor cores, each factor the sum of two tf32 numbers: three products of such, with a
+    /// relative error of at most 5·2⁻²² beside what summing them costs.
     ThreeTf32,
     /// Tensor cores, factors rounded to bf16.
     Bf16,

@@ -179,8 +179,8 @@ static float as_float(unsigned bits) {
 }
 
 // d += a·b, d 16×8, a 16×K, b K×8, in the registers that the PTX manual gives each lane ("Matrix
-// Fragments for mma.m16n8k8" and ".m16n8k16"). Products are exact; a sum is rounded once here and
-// more often on a card.
+// Fragments for mma.m16n8k8" and ".m16n8k16"). Products are exact; the manual leaves
+// open how sums are rounded: here once and towards 0, since cards have been seen to cut them off.
 static void multiply(unsigned first, bool bf16) {
     const unsigned depth = bf16 ? 16 : 8;
     auto lane = [&](unsigned i) { return *(const Mma*)threads[first + i].value; };
@@ -206,6 +206,7 @@ static void multiply(unsigned first, bool bf16) {
                        number(lane(j * 4 + p.t).b[p.word], p.half);
             }
             d[i][j] = (float)sum;
+            if (fabs(d[i][j]) > fabs(sum)) d[i][j] = nextafterf(d[i][j], 0);
         }
     for (unsigned i = 0; i < 16; ++i)
         for (unsigned j = 0; j < 8; ++j) lane(i % 8 * 4 + j / 2).d[i / 8 * 2 + j % 2] = d[i][j];
