@@ -21,7 +21,7 @@ enum {
 };
 // TILE, of the result and of a block on the tensor cores:
 enum {
-    LARGE,   // 128×128 by 8 warps: the fewest reads of each operand
+    LARGE,   // 128×128 by 8 warps: the fewest reads of each operand; THREE_TF32 lacks registers for it
     MEDIUM,  // 64×64 by 4 warps; PLAIN has no other
     SMALL,   // 32×32, whose 4 warps share k: more blocks for a result that is small
 };
@@ -164,36 +164,29 @@ struct Tile {
         WORDS = HEIGHT * PITCH,
     };
 
-    // Begins to copy the operand's tile at (i0, k0), 0 outside, N words at a time.
-    template <int N>
+    // Begins to copy the operand's tile at (i0, k0), 0 outside: as many words at a time as rows of
+    // this length allow, so that no copy is partly outside.
     static __device__ __forceinline__ void copy(float *tile, const float *__restrict__ from, int i0,
                                                 int outer, int k0, int inner) {
         const int row0 = ALONG_K ? i0 : k0, rows = ALONG_K ? outer : inner;
         const int col0 = ALONG_K ? k0 : i0, cols = ALONG_K ? inner : outer;
-        static_assert(HEIGHT * WIDTH % (N * THREADS) == 0, "the same number for each thread");
+        const int words = cols % 4 == 0 ? 4 : cols % 2 == 0 ? 2 : 1;
         // One after the other, which they leave at once anyway: unrolled, the addresses of all would
         // be kept in registers.
 #pragma unroll 1
-        for (int at = threadIdx.x * N; at < HEIGHT * WIDTH; at += THREADS * N) {
+        for (int at = threadIdx.x * words; at < HEIGHT * WIDTH; at += THREADS * words) {
             const int row = at / WIDTH, col = at % WIDTH;
             const bool inside = row0 + row < rows && col0 + col < cols;
             // An operand has less than 2³¹ elements.
-            const int source = inside ? (row0 + row) * cols + col0 + col : 0;
-            copy_async<4 * N>(tile + row * PITCH + col, from + source, inside);
-        }
-    }
-
-    // The same, as many words at a time as rows of this length allow. No copy is partly outside:
-    // its size divides that of a row.
-    static __device__ __forceinline__ void copy(float *tile, const float *__restrict__ from, int i0,
-                                                int outer, int k0, int inner) {
-        const int cols = ALONG_K ? inner : outer;
-        if (cols % 4 == 0) {
-            copy<4>(tile, from, i0, outer, k0, inner);
-        } else if (cols % 2 == 0) {
-            copy<2>(tile, from, i0, outer, k0, inner);
-        } else {
-            copy<1>(tile, from, i0, outer, k0, inner);
+            const float *source = from + (inside ? (row0 + row) * cols + col0 + col : 0);
+            float *const place = tile + row * PITCH + col;
+            if (words == 4) {
+                copy_async<16>(place, source, inside);
+            } else if (words == 2) {
+                copy_async<8>(place, source, inside);
+            } else {
+                copy_async<4>(place, source, inside);
+            }
         }
     }
 

@@ -107,7 +107,8 @@ impl Arithmetic {
     /// - Of a few terms it stays plain: loading them takes one or two steps on any rung, so that
     ///   tensor cores would win nothing for what rounding loses.
     /// - Else the tile is the largest that gives every multiprocessor of a card a block: a larger
-    ///   one reads each operand less often, and smaller ones are more.
+    ///   one reads each operand less often, and smaller ones are more. Three products of each
+    ///   number that is read are enough for the medium one.
     /// - Where none does, the small one it is: the time is that of the steps which a block makes
     ///   one after the other, and there its warps make them at once, each its share.
     pub fn rung(self, product: Product) -> Rung {
@@ -118,10 +119,21 @@ impl Arithmetic {
             return Rung::default();
         }
         let fills = |tile: &Tile| tile.blocks(product).iter().product::<usize>() >= MULTIPROCESSORS;
-        let tile = [Tile::Large, Tile::Medium].into_iter().find(fills);
+        let tile = self.tiles().iter().copied().find(fills);
         Rung {
             arithmetic: self,
             tile: tile.unwrap_or(Tile::Small),
+        }
+    }
+}
+
+impl Arithmetic {
+    /// The tiles there are for it, the largest first.
+    fn tiles(self) -> &'static [Tile] {
+        match self {
+            Arithmetic::Plain => &[Tile::Medium],
+            Arithmetic::ThreeTf32 => &[Tile::Medium, Tile::Small],
+            Arithmetic::Tf32 | Arithmetic::Bf16 => &[Tile::Large, Tile::Medium, Tile::Small],
         }
     }
 }
@@ -170,12 +182,15 @@ impl Rung {
 
     /// All rungs; the first is the plain one.
     pub fn all() -> Vec<Rung> {
-        let mut all = vec![Rung::default()];
-        for arithmetic in [Arithmetic::Tf32, Arithmetic::ThreeTf32, Arithmetic::Bf16] {
-            let tiles = [Tile::Large, Tile::Medium, Tile::Small];
-            all.extend(tiles.map(|tile| Rung { arithmetic, tile }));
-        }
-        all
+        use Arithmetic::{Bf16, Plain, Tf32, ThreeTf32};
+        let of = |arithmetic: Arithmetic| {
+            let tiles = arithmetic.tiles().iter();
+            tiles.map(move |&tile| Rung { arithmetic, tile })
+        };
+        [Plain, Tf32, ThreeTf32, Bf16]
+            .into_iter()
+            .flat_map(of)
+            .collect()
     }
 }
 
@@ -258,13 +273,13 @@ mod tests {
                 inner,
             };
             assert_eq!(Arithmetic::Plain.rung(product), Rung::default());
-            Arithmetic::ThreeTf32.rung(product).to_string()
+            [Arithmetic::Tf32, Arithmetic::ThreeTf32].map(|a| a.rung(product).to_string())
         };
-        assert_eq!(rung(1, 958, 2176, 958), "3×tf32 large");
-        assert_eq!(rung(1, 958, 528, 958), "3×tf32 medium");
-        assert_eq!(rung(20, 958, 528, 958), "3×tf32 large");
-        assert_eq!(rung(1, 958, 256, 2176), "3×tf32 small");
-        assert_eq!(rung(1, 10, 256, 958), "3×tf32 small");
-        assert_eq!(rung(1, 958, 256, 10), "");
+        assert_eq!(rung(1, 958, 2176, 958), ["tf32 large", "3×tf32 medium"]);
+        assert_eq!(rung(1, 958, 528, 958), ["tf32 medium", "3×tf32 medium"]);
+        assert_eq!(rung(20, 958, 528, 958), ["tf32 large", "3×tf32 medium"]);
+        assert_eq!(rung(1, 958, 256, 2176), ["tf32 small", "3×tf32 small"]);
+        assert_eq!(rung(1, 10, 256, 958), ["tf32 small", "3×tf32 small"]);
+        assert_eq!(rung(1, 958, 256, 10), ["", ""]);
     }
 }
