@@ -19,30 +19,52 @@ enum {
     THREE_TF32,  // tensor cores, each factor as the sum of two of those: nearly float
     BF16,        // tensor cores, factors rounded to 7 bits
 };
-// TILE, of the result and of a block on the tensor cores:
+// TILE, the part of the result that a block makes:
 enum {
-    LARGE,   // 128×128 by 8 warps: the fewest reads of each operand; THREE_TF32 lacks registers for it
-    MEDIUM,  // 64×64 by 4 warps; PLAIN has no other
-    SMALL,   // 32×32, whose 4 warps share k: more blocks for a result that is small
+    LARGE,   // 128×128, the fewest reads of each operand; PLAIN and THREE_TF32 do without
+    MEDIUM,  // 64×64
+    SMALL,   // 32×32, with a quarter of each sum for each quarter of the threads: a result that is
+             // small has more blocks, and they take fewer steps one after the other
 };
+
+// Calls out(i, j, sum) for every entry of the block's tile of ROWS × COLS at (i0, j0) in a
+// rows × cols matrix: the sum, in their order, of SHARES tiles in shared memory.
+template <int SHARES, int ROWS, int COLS, typename T, typename Out>
+__device__ __forceinline__ void add_shares(const T *shares, int i0, int j0, int rows, int cols,
+                                           Out out) {
+    for (int at = threadIdx.x; at < ROWS * COLS; at += blockDim.x) {
+        T sum = 0;
+#pragma unroll
+        for (int n = 0; n < SHARES; n++) sum += shares[n * ROWS * COLS + at];
+        const int i = i0 + at / COLS, j = j0 + at % COLS;
+        if (i < rows && j < cols) out(i, j, sum);
+    }
+}
+
 // ---- on the ordinary units -------------------------------------------------------------------
 //
-// A block of 256 threads takes 16 steps k of both operands at a time into shared memory; each
-// thread keeps a 4×4 grid of sums in registers, 16 rows and 16 columns apart, so that neighbouring
+// A block of 256 threads takes DEPTH steps k of both operands at a time into shared memory; each
+// thread keeps a 4×4 grid of sums in registers, ACROSS rows and columns apart, so that neighbouring
 // threads read neighbouring words.
 namespace plain {
 enum {
-    SIDE = 64,
-    DEPTH = 16,
+    SIDE = TILE == SMALL ? 32 : 64,
     THREADS = 256,
-    // Words from one k of a tile to the next: 2 more than the tile's side, so that the 32 words
-    // that a warp stores along k lie in 32 banks.
-    PITCH = SIDE + 2,
+    // Threads that share a row, and as many that share a column.
+    ACROSS = SIDE / 4,
+    // Groups of threads with a share of each sum, 16 of the steps k each.
+    SHARES = THREADS / (ACROSS * ACROSS),
+    SHARE = 16,
+    DEPTH = SHARE * SHARES,
+    // Words from one k of a tile to the next: more than the tile's side, so that the 32 words that
+    // a warp stores along k, 16 or 32 of them, lie in 32 banks.
+    PITCH = SIDE + (DEPTH == 16 ? 2 : 1),
     // Entries of a tile that each thread fetches.
     STAGED = SIDE * DEPTH / THREADS,
 };
+static_assert(SHARES == 1 || SHARES * SIDE * SIDE <= 2 * DEPTH * PITCH, "shares fit the tiles");
 
-// Which entry of a 64×16 tile is the n-th of this thread: consecutive threads read consecutive
+// Which entry of a SIDE×DEPTH tile is the n-th of this thread: consecutive threads read consecutive
 // addresses.
 template <bool ALONG_K>
 __device__ __forceinline__ void tile_entry(int n, int &i, int &k) {
@@ -81,10 +103,11 @@ __device__ __forceinline__ void store(real *tile, const real (&staged)[STAGED]) 
 template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
 __device__ __forceinline__ void product(const real *__restrict__ a, const real *__restrict__ b,
                                         int rows, int cols, int inner, Out out) {
-    SHARED(real, a_tile, DEPTH * PITCH);
-    SHARED(real, b_tile, DEPTH * PITCH);
+    SHARED(real, tiles, 2 * DEPTH * PITCH);
+    real *const a_tile = tiles, *const b_tile = tiles + DEPTH * PITCH;
     const int i0 = blockIdx.y * SIDE, j0 = blockIdx.x * SIDE;
-    const int ti = threadIdx.x / 16, tj = threadIdx.x % 16;
+    const int share = threadIdx.x / (ACROSS * ACROSS);
+    const int ti = threadIdx.x / ACROSS % ACROSS, tj = threadIdx.x % ACROSS;
     real sums[4][4] = {};
     real a_staged[STAGED], b_staged[STAGED];
     fetch<A_ALONG_K>(a_staged, a, i0, rows, 0, inner);
@@ -98,12 +121,13 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
         fetch<A_ALONG_K>(a_staged, a, i0, rows, k0 + DEPTH, inner);
         fetch<B_ALONG_K>(b_staged, b, j0, cols, k0 + DEPTH, inner);
 #pragma unroll
-        for (int k = 0; k < DEPTH; k++) {
+        for (int step = 0; step < SHARE; step++) {
+            const int k = share * SHARE + step;
             real a_column[4], b_column[4];
 #pragma unroll
             for (int n = 0; n < 4; n++) {
-                a_column[n] = a_tile[k * PITCH + ti + 16 * n];
-                b_column[n] = b_tile[k * PITCH + tj + 16 * n];
+                a_column[n] = a_tile[k * PITCH + ti + ACROSS * n];
+                b_column[n] = b_tile[k * PITCH + tj + ACROSS * n];
             }
 #pragma unroll
             for (int m = 0; m < 4; m++) {
@@ -112,13 +136,23 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
             }
         }
     }
+    // Calls visit(i, j, sum) for what this thread has.
+    const auto each = [&](auto visit) {
 #pragma unroll
-    for (int m = 0; m < 4; m++) {
+        for (int m = 0; m < 4; m++) {
 #pragma unroll
-        for (int n = 0; n < 4; n++) {
-            const int i = i0 + ti + 16 * m, j = j0 + tj + 16 * n;
-            if (i < rows && j < cols) out(i, j, sums[m][n]);
+            for (int n = 0; n < 4; n++) visit(ti + ACROSS * m, tj + ACROSS * n, sums[m][n]);
         }
+    };
+    if constexpr (SHARES == 1) {
+        each([&](int i, int j, real sum) {
+            if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
+        });
+    } else {
+        __syncthreads();
+        each([&](int i, int j, real sum) { tiles[(share * SIDE + i) * SIDE + j] = sum; });
+        __syncthreads();
+        add_shares<SHARES, SIDE, SIDE>(tiles, i0, j0, rows, cols, out);
     }
 }
 }  // namespace plain
@@ -171,8 +205,8 @@ struct Tile {
         const int row0 = ALONG_K ? i0 : k0, rows = ALONG_K ? outer : inner;
         const int col0 = ALONG_K ? k0 : i0, cols = ALONG_K ? inner : outer;
         const int words = cols % 4 == 0 ? 4 : cols % 2 == 0 ? 2 : 1;
-        // One after the other, which they leave at once anyway: unrolled, the addresses of all would
-        // be kept in registers.
+        // One after the other: no copy waits for the one before, and unrolled the addresses of all
+        // would be kept in registers.
 #pragma unroll 1
         for (int at = threadIdx.x * words; at < HEIGHT * WIDTH; at += THREADS * words) {
             const int row = at / WIDTH, col = at % WIDTH;
@@ -308,19 +342,13 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
         });
     } else {
-        // The warps' sums, each its share of k, are added up in their order.
-        static_assert(WARPS_K * ROWS * COLS <= 2 * (A::WORDS + B::WORDS), "they have room");
+        static_assert(WARPS_K * ROWS * COLS <= 2 * (A::WORDS + B::WORDS), "shares fit the tiles");
         __syncthreads();
         each([&](int i, int j, float sum) {
             tiles[(warp_k * ROWS + i) * COLS + j] = sum;
         });
         __syncthreads();
-        for (int at = threadIdx.x; at < ROWS * COLS; at += THREADS) {
-            float sum = 0;
-            for (int w = 0; w < WARPS_K; w++) sum += tiles[w * ROWS * COLS + at];
-            const int i = i0 + at / COLS, j = j0 + at % COLS;
-            if (i < rows && j < cols) out(i, j, sum);
-        }
+        add_shares<WARPS_K, ROWS, COLS>(tiles, i0, j0, rows, cols, out);
     }
 }
 }  // namespace tensor
@@ -339,18 +367,18 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
 
 // ---- the kernels -------------------------------------------------------------------------------
 
-// Threads of a product's block, and blocks that a multiprocessor's registers must do for at once: 24
-// warps, or 16 on the tensor cores, so that nothing is spilled. Of doubles fewer fit.
+// Threads of a product's block, and blocks that a multiprocessor's registers must do for at once:
+// as many as leave each thread registers enough to spill none. Of doubles fewer fit.
 enum {
     THREADS = ARITHMETIC == PLAIN ? (int)plain::THREADS : (int)tensor::THREADS,
-    WARPS = ARITHMETIC == PLAIN ? 24 : 16,
+    WARPS = ARITHMETIC != PLAIN ? 16 : TILE == SMALL ? 8 : 24,
     AT_ONCE = sizeof(real) == 8 ? 1 : WARPS * 32 / THREADS,
 };
 
 // y = LeakyReLU(x·wᵀ + b).
-extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear(const real *__restrict__ x, const real *__restrict__ w,
-                                  const real *__restrict__ b, real *__restrict__ y, int rows,
-                                  int in, int out, int x_stride, real slope) {
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
+void linear(const real *__restrict__ x, const real *__restrict__ w, const real *__restrict__ b,
+            real *__restrict__ y, int rows, int in, int out, int x_stride, real slope) {
     x = partition(x, x_stride);
     w = partition(w, out * in);
     b = partition(b, out);
@@ -362,9 +390,9 @@ extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear(const real
 }
 
 // dx = g·w.
-extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear_backward_x(const real *__restrict__ g,
-                                             const real *__restrict__ w, real *__restrict__ dx,
-                                             int rows, int in, int out, int want) {
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
+void linear_backward_x(const real *__restrict__ g, const real *__restrict__ w,
+                       real *__restrict__ dx, int rows, int in, int out, int want) {
     g = partition(g, rows * out);
     w = partition(w, out * in);
     dx = partition(dx, rows * in);
@@ -374,9 +402,9 @@ extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear_backward_x
 }
 
 // dw = gᵀ·x.
-extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void linear_backward_w(const real *__restrict__ g,
-                                             const real *__restrict__ x, real *__restrict__ dw,
-                                             int rows, int in, int out, int x_stride, int want) {
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
+void linear_backward_w(const real *__restrict__ g, const real *__restrict__ x,
+                       real *__restrict__ dw, int rows, int in, int out, int x_stride, int want) {
     g = partition(g, rows * out);
     x = partition(x, x_stride);
     dw = partition(dw, out * in);
@@ -431,10 +459,10 @@ extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *_
 }
 
 // y = LeakyReLU(a·start + k·c + b).
-extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE) void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
-                                       const real *__restrict__ a, const real *__restrict__ c,
-                                       const real *__restrict__ b, real *__restrict__ y, int rows,
-                                       int out, real slope) {
+extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
+void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
+                 const real *__restrict__ a, const real *__restrict__ c, const real *__restrict__ b,
+                 real *__restrict__ y, int rows, int out, real slope) {
     start = partition(start, rows * out);
     c = partition(c, rows * out);
     b = partition(b, out);

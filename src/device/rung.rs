@@ -43,11 +43,11 @@ pub enum Tile {
     /// 64×64.
     #[default]
     Medium,
-    /// 32×32, the warps of a block sharing the terms of each sum.
+    /// 32×32, a quarter of a block's threads summing a quarter of the terms.
     Small,
 }
 
-/// How a product is computed. With [`Arithmetic::Plain`] the tile is [`Tile::Medium`].
+/// How a product is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Rung {
     /// In what.
@@ -104,18 +104,19 @@ impl Precision {
 impl Arithmetic {
     /// How a product of these sizes is computed.
     ///
-    /// - Of a few terms it stays plain: loading them takes one or two steps on any rung, so that
-    ///   tensor cores would win nothing for what rounding loses.
+    /// - Of a few terms it is on the default rung: loading them takes one or two steps on any, so
+    ///   that tensor cores would win nothing for what rounding loses, and a smaller tile nothing at
+    ///   all.
     /// - Else the tile is the largest that gives every multiprocessor of a card a block: a larger
     ///   one reads each operand less often, and smaller ones are more. Three products of each
     ///   number that is read are enough for the medium one.
     /// - Where none does, the small one it is: the time is that of the steps which a block makes
-    ///   one after the other, and there its warps make them at once, each its share.
+    ///   one after the other, and there it makes four at once.
     pub fn rung(self, product: Product) -> Rung {
         const FEW_TERMS: usize = 32;
-        // An A100 has 108 of them, an H100 132.
+        // An A100 has 108 of them, an H100 132, large cards for graphics 80 to 170.
         const MULTIPROCESSORS: usize = 108;
-        if self == Arithmetic::Plain || product.inner < FEW_TERMS {
+        if product.inner < FEW_TERMS {
             return Rung::default();
         }
         let fills = |tile: &Tile| tile.blocks(product).iter().product::<usize>() >= MULTIPROCESSORS;
@@ -131,8 +132,7 @@ impl Arithmetic {
     /// The tiles there are for it, the largest first.
     fn tiles(self) -> &'static [Tile] {
         match self {
-            Arithmetic::Plain => &[Tile::Medium],
-            Arithmetic::ThreeTf32 => &[Tile::Medium, Tile::Small],
+            Arithmetic::Plain | Arithmetic::ThreeTf32 => &[Tile::Medium, Tile::Small],
             Arithmetic::Tf32 | Arithmetic::Bf16 => &[Tile::Large, Tile::Medium, Tile::Small],
         }
     }
@@ -180,7 +180,7 @@ impl Rung {
         [("ARITHMETIC", arithmetic), ("TILE", tile)]
     }
 
-    /// All rungs; the first is the plain one.
+    /// All rungs; the first is the default one.
     pub fn all() -> Vec<Rung> {
         use Arithmetic::{Bf16, Plain, Tf32, ThreeTf32};
         let of = |arithmetic: Arithmetic| {
@@ -194,7 +194,7 @@ impl Rung {
     }
 }
 
-/// As kernels are named in tables, `tf32 large`; nothing for the plain rung.
+/// As kernels are named in tables, `tf32 large`; nothing for the default rung.
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Rung::default() {
@@ -272,14 +272,15 @@ mod tests {
                 cols,
                 inner,
             };
-            assert_eq!(Arithmetic::Plain.rung(product), Rung::default());
-            [Arithmetic::Tf32, Arithmetic::ThreeTf32].map(|a| a.rung(product).to_string())
+            [Arithmetic::Tf32, Arithmetic::ThreeTf32, Arithmetic::Plain]
+                .map(|arithmetic| arithmetic.rung(product).to_string())
         };
-        assert_eq!(rung(1, 958, 2176, 958), ["tf32 large", "3×tf32 medium"]);
-        assert_eq!(rung(1, 958, 528, 958), ["tf32 medium", "3×tf32 medium"]);
-        assert_eq!(rung(20, 958, 528, 958), ["tf32 large", "3×tf32 medium"]);
-        assert_eq!(rung(1, 958, 256, 2176), ["tf32 small", "3×tf32 small"]);
-        assert_eq!(rung(1, 10, 256, 958), ["tf32 small", "3×tf32 small"]);
-        assert_eq!(rung(1, 958, 256, 10), ["", ""]);
+        assert_eq!(rung(1, 958, 2176, 958), ["tf32 large", "3×tf32 medium", ""]);
+        assert_eq!(rung(1, 958, 528, 958), ["tf32 medium", "3×tf32 medium", ""]);
+        assert_eq!(rung(20, 958, 528, 958), ["tf32 large", "3×tf32 medium", ""]);
+        let small = ["tf32 small", "3×tf32 small", "plain small"];
+        assert_eq!(rung(1, 958, 256, 2176), small);
+        assert_eq!(rung(1, 10, 256, 958), small);
+        assert_eq!(rung(1, 958, 256, 10), ["", "", ""]);
     }
 }

@@ -161,14 +161,17 @@ fn launches_that_the_kernel_does_not_declare_are_reported() {
 /// a case shows; those of the matrix products on one of their rungs.
 #[test]
 fn a_barrier_removed_from_any_kernel_is_reported() {
-    let tensor = [Tile::Medium, Tile::Small].map(|tile| Rung {
-        arithmetic: Arithmetic::ThreeTf32,
-        tile,
-    });
+    let rung = |arithmetic, tile| Rung { arithmetic, tile };
+    let others = [
+        rung(Arithmetic::Plain, Tile::Small),
+        rung(Arithmetic::ThreeTf32, Tile::Medium),
+        rung(Arithmetic::ThreeTf32, Tile::Small),
+    ];
     for (file, source) in SOURCES.iter().enumerate() {
-        let rungs = match source.name {
-            "linear" => [&[Rung::default()], &tensor[..]].concat(),
-            _ => vec![Rung::default()],
+        // Several tiles, and several steps in each.
+        let (of, rungs) = match source.name {
+            "linear" => ("70 x 130 to 65", [&[Rung::default()], &others[..]].concat()),
+            name => (name, vec![Rung::default()]),
         };
         let waits = ["__syncthreads();", "copy_wait<0>();"];
         let waits = waits.map(|wait| source.text.match_indices(wait));
@@ -194,7 +197,7 @@ fn a_barrier_removed_from_any_kernel_is_reported() {
                     Ok(Box::new(device) as Box<dyn Device<f32>>)
                 };
                 let cases = cases::<f32>().into_iter();
-                let mut cases = cases.filter(|case| case.name.contains(source.name));
+                let mut cases = cases.filter(|case| case.name.contains(of));
                 cases.find_map(|case| case.compare(&load).err())
             });
             let name = source.name;

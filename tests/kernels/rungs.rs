@@ -5,6 +5,7 @@ use ssan::Result;
 use ssan::device::rung::{Arithmetic, Product, Rung, Tile};
 use ssan::device::{Cpu, Device, Precision};
 use ssan::graph::Graph;
+use ssan::real::Real;
 use ssan::train::{FirstLayer, Options, Problem, Session};
 
 use crate::build::Mode;
@@ -294,22 +295,27 @@ fn long_sums_of_three_products_are_rounded_as_those_of_float() {
     }
 }
 
+fn recorded_products_agree<T: Real>(rung: Rung, of: &str) {
+    let load = move |graph| {
+        let device = HostKernels::load_on(graph, |_| rung, Mode::Checked);
+        Ok(Box::new(device) as Box<dyn Device<T>>)
+    };
+    let cases = cases::<T>().into_iter();
+    let cases = cases.filter(|case| case.name.contains("linear") && case.name.contains(of));
+    let failed: Vec<String> = cases.filter_map(|c| c.compare(&load).err()).collect();
+    assert!(failed.is_empty(), "{rung}: {}", failed.join("\n"));
+}
+
 /// Recorded operations launch the rungs as they must: three products of tf32 are accurate enough
 /// for the tolerance of float.
 #[test]
 fn recorded_products_agree_with_the_cpu() {
-    const RUNG: Rung = Rung {
-        arithmetic: Arithmetic::ThreeTf32,
+    let rung = |arithmetic| Rung {
+        arithmetic,
         tile: Tile::Small,
     };
-    let load = |graph| {
-        let device = HostKernels::load_on(graph, |_| RUNG, Mode::Checked);
-        Ok(Box::new(device) as Box<dyn Device<f32>>)
-    };
-    let cases = cases::<f32>().into_iter();
-    let cases = cases.filter(|case| case.name.contains("linear"));
-    let failed: Vec<String> = cases.filter_map(|c| c.compare(&load).err()).collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    recorded_products_agree::<f32>(rung(Arithmetic::ThreeTf32), "");
+    recorded_products_agree::<f64>(rung(Arithmetic::Plain), "70 x 130 to 65");
 }
 
 type Load<'a> = &'a dyn Fn(Graph<f32>) -> Result<Box<dyn Device<f32>>>;
