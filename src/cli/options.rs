@@ -962,3 +962,21 @@ fn within(option: &str, value: f64, range: &str, holds: impl Fn(f64) -> bool) ->
         Err(usage(format!("{option} {value}: give {range}")))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::config::parse;
+
+    #[test]
+    fn a_cuda_device_gets_its_options() {
+        let cuda = |line: &str| {
+            let words: Vec<_> = line.split(' ').map(Into::into).collect();
+            let options = parse(&words).unwrap().cuda_options();
+            (options.use_graph, options.precision)
+        };
+        assert_eq!(cuda("ssan train"), (true, Precision::Fp32));
+        let given = cuda("ssan train --no-graph --precision bf16");
+        assert_eq!(given, (false, Precision::Bf16));
+    }
+}

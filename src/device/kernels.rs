@@ -1,8 +1,9 @@
 //! The kernel sources in the binary, and the parameters that each kernel declares.
 //!
 //! One file per operation in `kernels/`, plus `common.cuh`, which comes before each of them. A
-//! kernel is `extern "C" __global__ void name(parameters)`, its parameters `const real *`,
-//! `real *`, `const int *`, `int *` (each may be `__restrict__`), `int` and `real`.
+//! kernel is `extern "C" __global__ void name(parameters)`, perhaps with `__launch_bounds__` before
+//! `void`, its parameters `const real *`, `real *`, `const int *`, `int *` (each may be
+//! `__restrict__`), `int` and `real`.
 
 /// One file of `kernels/`.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@
 //! | [`traces`] | the released code's traces through the kernels, in double |
 //! | [`planted`] | bugs that the checker must report: one per kernel of `planted.cu`, and each barrier taken out of the project's kernels |
 //! | `host/host.h` | the part of CUDA C++ that the kernels use |
-//! | `host/runtime.cc` | blocks, fibers, barriers, shuffles, asynchronous copies |
+//! | `host/runtime.cc` | blocks, fibers, barriers, shuffles, warps' matrix products, asynchronous copies |
 //! | `host/checker.cc` | what is known of every 4 bytes, and what is wrong with an access |
 //!
 //! The checker reports, with kernel, block, thread and line: accesses outside the very buffers
