@@ -155,9 +155,15 @@ fn check_header(head: &[u8]) -> Cause<usize> {
     let bare: String = text.split('\'').step_by(2).collect();
     let harmless = |c: char| "{}()[],:TrueFalse0123456789".contains(c) || c.is_ascii_whitespace();
     let brackets = bare.matches(['(', '[', '{']).count();
+    // The parser tries a bracket in several ways: its time is exponential in their depth.
+    let depth = bare.chars().scan(0, |depth: &mut i32, c| {
+        *depth += i32::from("([{".contains(c)) - i32::from(")]}".contains(c));
+        Some(*depth)
+    });
+    let deep = depth.max() > Some(6);
     // Dimensions of 19 digits in all have a product below 2^64.
     let digits = bare.matches(|c: char| c.is_ascii_digit()).count();
-    if text.contains('\\') || !bare.chars().all(harmless) || brackets > 100 || digits > 19 {
+    if text.contains('\\') || !bare.chars().all(harmless) || brackets > 100 || deep || digits > 19 {
         return Err(refused());
     }
     Ok(prefix + size)
