@@ -17,7 +17,7 @@ use ssan::train::{
     EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session, recorded_step, train,
 };
 
-use crate::cases::cases;
+use crate::cases::{cases, draws, random_cases};
 use crate::{golden, gradients, rungs, traces};
 
 /// Whether there is a card; if not, says that `check` does not run.
@@ -47,18 +47,29 @@ fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>>
 }
 
 fn every_operation_agrees<T: Real>(use_graph: bool) {
-    let mut failed = Vec::new();
-    for case in cases::<T>() {
-        let run = || case.compare(&move |graph| load(graph, use_graph));
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
-            failed.push(case.name);
-        }
-    }
+    let load = move |graph| load(graph, use_graph);
+    let cases = cases::<T>().into_iter();
+    let failed: Vec<String> = cases.filter_map(|c| c.compare(&load).err()).collect();
     assert!(
         failed.is_empty(),
-        "{} cases fail: {failed:#?}",
-        failed.len()
+        "{} cases fail:\n{}",
+        failed.len(),
+        failed.join("\n")
     );
+}
+
+#[test]
+fn every_operation_agrees_at_random() {
+    if !present("every operation at random sizes on the card against the CPU") {
+        return;
+    }
+    let (count, seed) = draws();
+    for n in 0..count {
+        for case in random_cases::<f64>(seed, n) {
+            let compared = case.compare(&|graph| load(graph, true));
+            compared.unwrap_or_else(|e| panic!("SSAN_CASES_SEED={seed}, draw {n}: {e}"));
+        }
+    }
 }
 
 #[test]

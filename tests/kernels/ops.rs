@@ -4,7 +4,7 @@ use ssan::device::Device;
 use ssan::real::Real;
 
 use crate::build::Mode;
-use crate::cases::cases;
+use crate::cases::{cases, draws, random_cases};
 use crate::executor::HostKernels;
 
 fn every_operation_agrees<T: Real>() {
@@ -30,4 +30,21 @@ fn every_operation_agrees_with_the_cpu_in_float() {
 #[test]
 fn every_operation_agrees_with_the_cpu_in_double() {
     every_operation_agrees::<f64>();
+}
+
+/// One draw in four with every access checked, which takes several times as long.
+#[test]
+fn every_operation_agrees_at_random() {
+    let (count, seed) = draws();
+    for n in 0..count {
+        let mode = [Mode::Checked, Mode::Plain][usize::from(n % 4 > 0)];
+        let load = move |graph| {
+            let device = HostKernels::load(graph, mode);
+            Ok(Box::new(device) as Box<dyn Device<f64>>)
+        };
+        for case in random_cases::<f64>(seed, n) {
+            let compared = case.compare(&load);
+            compared.unwrap_or_else(|e| panic!("SSAN_CASES_SEED={seed}, draw {n}: {e}"));
+        }
+    }
 }
