@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::data::{Label, Matrix, Normalisation, Task};
+use crate::data::{Features, Label, Matrix, Normalisation, Task};
 use crate::device::cpu::{View, for_rows, product};
 use crate::error::{Error, Result};
 use crate::evaluation::largest;
@@ -11,8 +11,8 @@ use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
 use crate::ops::{Similarity, dot};
 use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows, vote};
 
-/// Rows that are in work at a time: intermediate values take memory for these alone.
-const BLOCK: usize = 4096;
+/// Features of the rows that are in work at a time: intermediate values take memory for these alone.
+const BLOCK: usize = 1 << 22;
 
 /// One of the two domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +115,13 @@ impl TrainedModel {
     ///
     /// # Errors
     /// Rows of `side` have another dimension.
-    pub fn features(&self, side: Side, rows: &Matrix) -> Result<Vec<Matrix>> {
+    pub fn features(&self, side: Side, rows: &Features) -> Result<Vec<Matrix>> {
         let mut all = vec![Vec::new(); self.members.len()];
         self.forward(side, rows, |member, _, features| {
             all[member].extend(features.iter().map(|&x| f64::from(x)));
         })?;
         let matrix = |values| Matrix {
-            rows: rows.rows,
+            rows: rows.rows(),
             cols: self.dimensions.common,
             values,
         };
@@ -132,7 +132,7 @@ impl TrainedModel {
     ///
     /// # Errors
     /// Rows of `side` have another dimension, or the parameters are too large for `f32`.
-    pub fn opinions(&self, side: Side, rows: &Matrix) -> Result<Vec<Opinions>> {
+    pub fn opinions(&self, side: Side, rows: &Features) -> Result<Vec<Opinions>> {
         let classes = self.dimensions.classes;
         let none = Opinions {
             probabilities: Vec::new(),
@@ -168,7 +168,7 @@ impl TrainedModel {
     ///
     /// # Errors
     /// Rows of `side` have another dimension.
-    pub fn predict(&self, side: Side, rows: &Matrix) -> Result<Vec<f64>> {
+    pub fn predict(&self, side: Side, rows: &Features) -> Result<Vec<f64>> {
         Ok(vote(&self.opinions(side, rows)?))
     }
 
@@ -176,21 +176,22 @@ impl TrainedModel {
     fn forward(
         &self,
         side: Side,
-        rows: &Matrix,
+        rows: &Features,
         mut take: impl FnMut(usize, &Network, &[f32]),
     ) -> Result<()> {
-        if rows.cols != self.inputs(side) {
+        if rows.cols() != self.inputs(side) {
             return Err(Error::Data(format!(
                 "the model takes {} {side} features, the rows have {}",
                 self.inputs(side),
-                rows.cols
+                rows.cols()
             )));
         }
         let networks: Vec<Network> = (0..self.members.len())
             .map(|member| self.network(member, side))
             .collect();
-        for block in rows.values.chunks(BLOCK * rows.cols) {
-            let x = self.normalised(side, block, rows.cols);
+        let block = (BLOCK / rows.cols()).max(1);
+        for start in (0..rows.rows()).step_by(block) {
+            let x = self.normalised(side, rows.dense(start..rows.rows().min(start + block)));
             for (member, network) in networks.iter().enumerate() {
                 take(member, network, &network.project(&x));
             }
@@ -199,12 +200,7 @@ impl TrainedModel {
     }
 
     /// Rows as the projector of `side` reads them.
-    fn normalised(&self, side: Side, rows: &[f64], cols: usize) -> Vec<f32> {
-        let mut rows = Matrix {
-            rows: rows.len() / cols,
-            cols,
-            values: rows.to_vec(),
-        };
+    fn normalised(&self, side: Side, mut rows: Matrix) -> Vec<f32> {
         let mean = self.means.as_ref().map(|means| &means[side as usize][..]);
         rows.normalise_about(self.normalisation, mean);
         rows.values.iter().map(|&x| x as f32).collect()

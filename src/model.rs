@@ -11,8 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Normal};
 
-use crate::data::Matrix;
-use crate::device::cpu::{View, product};
+use crate::data::Features;
 use crate::error::Result;
 use crate::graph::{Graph, Var};
 use crate::ops::{GramLayer, gram_linear, l2_normalize, leaky_relu, linear};
@@ -214,7 +213,7 @@ impl std::fmt::Display for Form {
 #[derive(Clone, Copy, Debug)]
 pub struct Domain<'a> {
     /// Rows of unit length.
-    pub features: &'a Matrix,
+    pub features: &'a Features,
     /// Form of the first layer.
     pub form: Form,
 }
@@ -287,7 +286,7 @@ impl Model {
                     if i == first && domain.form == Form::Gram {
                         return g.parameter(
                             &shape.name,
-                            domain.features.rows,
+                            domain.features.rows(),
                             shape.rows,
                             Vec::new(),
                         );
@@ -355,7 +354,7 @@ impl Model {
     pub fn parameters<T: Real>(
         &self,
         initial: &[Parameters],
-        features: [&Matrix; 2],
+        features: [&Features; 2],
         read: impl Fn(Var) -> Result<Vec<T>>,
     ) -> Result<Vec<Parameters>> {
         let read = |var| -> Result<Vec<f64>> { Ok(read(var)?.into_iter().map(T::wide).collect()) };
@@ -372,12 +371,9 @@ impl Model {
                 continue;
             };
             let scale = read(scale)?;
-            let hidden = projector.layers[0].weight.shape.cols;
             for (p, parameters) in parameters.iter_mut().enumerate() {
                 let mut weight: Vec<f64> = initial[p][first].iter().map(|w| scale[p] * w).collect();
-                let coefficients = View::new(&parameters[first], hidden).transposed();
-                let rows = View::new(&features.values, features.cols);
-                product(&mut weight, coefficients, rows, true);
+                features.add_products(&parameters[first], &mut weight);
                 parameters[first] = weight;
             }
         }
@@ -418,23 +414,19 @@ impl Domain<'_> {
         weights: impl Iterator<Item = &'w [f64]>,
         out: usize,
     ) -> (Var, Option<Var>) {
-        let Matrix { rows, cols, .. } = *self.features;
+        let (rows, cols) = (self.features.rows(), self.features.cols());
         let real = |values: &[f64]| -> Vec<T> { values.iter().map(|&x| T::of(x)).collect() };
-        let x = real(&self.features.values);
         if self.form == Form::Direct {
+            let x = real(&self.features.dense(0..rows).values);
             return (g.constant("features", rows, cols, x), None);
         }
         // In f64, since every step multiplies by it.
-        let mut gram = vec![0.0; rows * rows];
-        let wide = View::new(&self.features.values, cols);
-        product(&mut gram, wide, wide.transposed(), false);
+        let gram: Vec<f64> = self.features.similarities(0..rows);
         let gram = g.constant("gram", rows, rows, real(&gram));
         let block = rows * out;
         let mut start = vec![T::zero(); g.partitions() * block];
         for (start, w) in start.chunks_exact_mut(block).zip(weights) {
-            let w = real(w);
-            let w = View::new(&w, cols).transposed();
-            product(start, View::new(&x, cols), w, false);
+            self.features.times_transposed(&real(w), start);
         }
         (gram, Some(g.given_buffer("start", rows, out, start)))
     }

@@ -55,8 +55,8 @@ fn steps_allocate_nothing() {
         members: 1,
         means: None,
         neighbours: None,
-        source: matrix(300, 50),
-        target: matrix(200, 40),
+        source: matrix(300, 50).into(),
+        target: matrix(200, 40).into(),
         partitions: vec![
             PartitionLabels {
                 source: class(300, 0),

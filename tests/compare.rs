@@ -76,19 +76,26 @@ fn noise_takes_the_place_of_the_source() {
         let (noise, how) = Control::Noise.of(&whole, &options, 5);
         assert_eq!(how, options);
         assert_eq!(
-            (noise.source.rows, noise.source.cols),
-            (whole.source.rows, whole.source.cols)
+            (noise.source.rows(), noise.source.cols()),
+            (whole.source.rows(), whole.source.cols())
         );
         assert!(noise.target == whole.target && noise.partitions == whole.partitions);
-        for i in 0..noise.source.rows {
-            let squares: f64 = noise.source.row(i).iter().map(|x| x * x).sum();
+        for i in 0..noise.source.rows() {
+            let squares: f64 = noise
+                .source
+                .dense(i..i + 1)
+                .values
+                .iter()
+                .map(|x| x * x)
+                .sum();
             assert_relative_eq!(squares, 1.0, epsilon = 1e-12);
         }
         let of_other = Control::Noise.of(&problem(1, &options), &options, 5).0;
         assert!(of_other.source == noise.source, "it depends on the seed");
         let other = Control::Noise.of(&whole, &options, 6).0;
         assert!(other.source != noise.source && noise.source != whole.source);
-        let mean: f64 = noise.source.values.iter().sum::<f64>() / noise.source.values.len() as f64;
+        let values = noise.source.dense(0..noise.source.rows()).values;
+        let mean: f64 = values.iter().sum::<f64>() / values.len() as f64;
         assert!(mean.abs() < 0.01, "{mean}");
     }
 }
@@ -276,8 +283,8 @@ fn transfer_is_checked_on_labelled_rows_alone() {
     let digits = ssan::data::digits().unwrap();
     let write = |name: &str, domain: &ssan::data::Domain, known: &dyn Fn(usize) -> bool| {
         let mut csv = String::new();
-        for i in 0..domain.features.rows {
-            for x in domain.features.row(i) {
+        for i in 0..domain.features.rows() {
+            for x in &domain.features.dense(i..i + 1).values {
                 csv += &format!("{x},");
             }
             csv += &match (&domain.labels[i], known(i)) {

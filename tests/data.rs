@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ssan::Error;
 use ssan::data::{
-    Domain, Keys, Label, LabelColumn, Labelling, Matrix, Split, Task, digits, find, read_domain,
-    read_split,
+    Domain, Features, Keys, Label, LabelColumn, Labelling, Matrix, Split, Task, digits, find,
+    read_domain, read_split,
 };
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -114,7 +114,8 @@ fn domain(name: &str, labels: Vec<Option<Label>>) -> Domain {
             rows,
             cols: 1,
             values: vec![1.0; rows],
-        },
+        }
+        .into(),
         labels,
         parts: vec![rows],
         notes: Vec::new(),
@@ -131,7 +132,8 @@ fn task(source: &[Option<i64>], target: &[Option<i64>]) -> ssan::Result<Task> {
 /// Rows of `fts` in the fixtures, at unit length.
 const UNIT: [f64; 6] = [0.6, 0.8, 0.0, 0.0, 5.0 / 13.0, -12.0 / 13.0];
 
-fn close(matrix: &Matrix, rows: usize, expected: &[f64]) {
+fn close(features: &Features, rows: usize, expected: &[f64]) {
+    let matrix = features.dense(0..features.rows());
     assert_eq!((matrix.rows, matrix.values.len()), (rows, expected.len()));
     for (a, b) in matrix.values.iter().zip(expected) {
         approx::assert_abs_diff_eq!(a, b, epsilon = 1e-12);
@@ -232,7 +234,7 @@ fn mat_that_cannot_be_used_says_why() {
 fn parts_are_joined_in_order() {
     let path = fixture("parts.mat");
     let both = read_domain(&path, &keys(&["T", "U"], &["T_Label", "U_Label"])).unwrap();
-    assert_eq!((both.parts, both.features.rows), (vec![3, 2], 5));
+    assert_eq!((both.parts, both.features.rows()), (vec![3, 2], 5));
     assert_eq!(both.labels, integers(&[1, 2, 2, 1, 2].map(Some)));
     close(
         &both.features.select_rows(&[2, 4]),
@@ -253,7 +255,7 @@ fn parts_are_joined_in_order() {
         read_domain(&path, &keys(&["t"], &["t_label"]))
             .unwrap()
             .features
-            .rows,
+            .rows(),
         3
     );
     refused(
@@ -609,6 +611,84 @@ fn orientation_follows_the_labels() {
     refused(read("x.npz", square(3), &Keys::default()), &["do not fit"]);
 }
 
+/// As `scipy.sparse.save_npz` writes a matrix, and labels beside it: (3, 0, 4, 0 …) and (0, 2, 0 …).
+fn scipy(format: &str, places: [(&str, &[i32]); 2], values: &[f64]) -> Vec<u8> {
+    let ints =
+        |values: &[i32]| -> Vec<u8> { values.iter().flat_map(|x| x.to_le_bytes()).collect() };
+    let list =
+        |kind: &str, count: usize, bytes: &[u8]| npy(kind, "False", &format!("({count},)"), bytes);
+    let [first, second] = places;
+    npz(&[
+        (first.0, list("<i4", first.1.len(), &ints(first.1))),
+        (second.0, list("<i4", second.1.len(), &ints(second.1))),
+        ("format", npy("|S3", "False", "()", format.as_bytes())),
+        (
+            "shape",
+            list("<i8", 2, &[2u64, 40].map(u64::to_le_bytes).concat()),
+        ),
+        ("data", list("<f8", values.len(), &floats(values))),
+        ("labels", list("<i4", 2, &ints(&[5, 6]))),
+    ])
+}
+
+#[test]
+fn npz_of_a_sparse_matrix() {
+    let mut rows = vec![0.0; 80];
+    (rows[0], rows[2], rows[41]) = (0.6, 0.8, 1.0);
+    let (csr, values): (_, &[f64]) = (
+        [("indices", &[2, 0, 1][..]), ("indptr", &[0, 2, 3])],
+        &[4.0, 3.0, 2.0],
+    );
+    let of = |format: &str, places, values: &[f64]| {
+        read("x.npz", scipy(format, places, values), &Keys::default())
+    };
+    let csc_ends: Vec<i32> = [0, 1, 2].into_iter().chain([3; 38]).collect();
+    for (format, places, values) in [
+        ("csr", csr, values),
+        (
+            "csc",
+            [("indices", &[0, 1, 0][..]), ("indptr", &csc_ends)],
+            &[3.0, 2.0, 4.0],
+        ),
+        // A place may come twice.
+        (
+            "coo",
+            [("row", &[1, 0, 0, 0]), ("col", &[1, 2, 0, 2])],
+            &[2.0, 1.0, 3.0, 3.0],
+        ),
+    ] {
+        let domain = of(format, places, values).unwrap();
+        assert!(matches!(domain.features, Features::Sparse(_)), "{format}");
+        close(&domain.features, 2, &rows);
+        assert_eq!(domain.labels, integers(&[Some(5), Some(6)]));
+    }
+    let outside = ["outside itself"];
+    let (indices, ends) = (csr[0], csr[1]);
+    for places in [
+        [("indices", &[2, 40, 1][..]), ends],
+        [("indices", &[2, -1, 1]), ends],
+        [("indices", &[2, 0]), ends],
+        [indices, ("indptr", &[0, 3])],
+        [indices, ("indptr", &[0, 2, 4])],
+        [indices, ("indptr", &[1, 2, 3])],
+        [indices, ("indptr", &[0, 3, 2, 3])],
+    ] {
+        refused(of("csr", places, values), &outside);
+    }
+    refused(
+        of("coo", [("row", &[2, 0, 0]), ("col", &[0, 1, 2])], values),
+        &outside,
+    );
+    refused(of("bsr", csr, values), &["format bsr", "csr"]);
+    refused(
+        of("csr", csr, &[4.0, f64::NAN, 2.0]),
+        &["row 1, column 1", "NaN"],
+    );
+    // Without its places it is an array like any other.
+    let alone = [("row", indices.1), ("indptr", ends.1)];
+    refused(of("csr", alone, values), &["data (3", "no feature matrix"]);
+}
+
 #[test]
 fn npy_holds_features_alone() {
     let file = npy("<f8", "False", "(2, 1)", &floats(&[3.0, 4.0]));
@@ -618,7 +698,7 @@ fn npy_holds_features_alone() {
     };
     let read_back = read("x.npy", file, &keys).unwrap();
     assert_eq!(
-        (read_back.features.values, read_back.labels),
+        (read_back.features.dense(0..2).values, read_back.labels),
         (vec![1.0, 1.0], integers(&[None; 2]))
     );
     noted(&read_back.notes, "no labels");
@@ -731,7 +811,7 @@ fn hostile_archives_are_refused() {
         read("bomb.npz", bomb, &Keys::default())
             .unwrap()
             .features
-            .rows,
+            .rows(),
         1
     );
     let lying = npz(&[("features", npy("<f8", "False", "(1000000, 4)", &[1; 8]))]);
@@ -775,7 +855,7 @@ fn csv_label_columns() {
     }
     let read_back = csv("3,4\n0,2\n", "none").unwrap();
     assert_eq!(
-        (read_back.features.cols, read_back.labels),
+        (read_back.features.cols(), read_back.labels),
         (2, integers(&[None; 2]))
     );
     refused(
@@ -798,13 +878,16 @@ fn csv_headers_of_column_numbers() {
         ("0,1,2,3,4", "none"),
     ] {
         let read_back = csv(&format!("{header}\n9,9,9,9,9\n"), column).unwrap();
-        assert_eq!(read_back.features.rows, 1, "{header}");
+        assert_eq!(read_back.features.rows(), 1, "{header}");
         noted(&read_back.notes, "header");
     }
     // Too few columns to be sure, or no count.
-    assert_eq!(csv("0,1,5\n9,9,5\n", "last").unwrap().features.rows, 2);
+    assert_eq!(csv("0,1,5\n9,9,5\n", "last").unwrap().features.rows(), 2);
     assert_eq!(
-        csv("0,1,2,4,5\n9,9,9,9,5\n", "last").unwrap().features.rows,
+        csv("0,1,2,4,5\n9,9,9,9,5\n", "last")
+            .unwrap()
+            .features
+            .rows(),
         2
     );
 }
@@ -914,14 +997,17 @@ fn files_that_are_none() {
 #[test]
 fn digits_are_bundled_and_found_by_name() {
     let (source, target) = digits().unwrap();
-    assert_eq!((source.features.rows, source.features.cols), (1000, 76));
-    assert_eq!((target.features.rows, target.features.cols), (1000, 240));
+    assert_eq!((source.features.rows(), source.features.cols()), (1000, 76));
+    assert_eq!(
+        (target.features.rows(), target.features.cols()),
+        (1000, 240)
+    );
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/digits");
     let path = find("digits_fourier", &folder).unwrap();
     assert_eq!(read_domain(&path, &Keys::default()).unwrap(), source);
     let path = find("digits_pixels", &folder).unwrap();
     assert_eq!(read_domain(&path, &Keys::default()).unwrap(), target);
-    for row in source.features.values.chunks_exact(76) {
+    for row in source.features.dense(0..1000).values.chunks_exact(76) {
         approx::assert_abs_diff_eq!(row.iter().map(|x| x * x).sum::<f64>(), 1.0, epsilon = 1e-12);
     }
     let task = Task::new(source, target).unwrap();

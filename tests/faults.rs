@@ -101,7 +101,7 @@ impl<T: Real> Device<T> for Faulty<T> {
 fn problem(options: &Options) -> Problem {
     let (mut source, mut target) = digits().unwrap();
     for domain in [&mut source, &mut target] {
-        let rows: Vec<usize> = (0..domain.features.rows).step_by(20).collect();
+        let rows: Vec<usize> = (0..domain.features.rows()).step_by(20).collect();
         domain.features = domain.features.select_rows(&rows);
         domain.labels = rows.iter().map(|&i| domain.labels[i].clone()).collect();
         domain.parts = vec![rows.len()];

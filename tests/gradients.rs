@@ -6,7 +6,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use ssan::data::Matrix;
+use ssan::data::{Features, Matrix};
 use ssan::device::launch::Launch;
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var, Want};
@@ -464,10 +464,9 @@ fn record(
         })
         .collect();
     let mut g = Graph::new(partitions);
-    let matrix = |seed, rows, cols| Matrix {
-        rows,
-        cols,
-        values: Numbers::new(seed).take(rows * cols),
+    let matrix = |seed, rows, cols| {
+        let values = Numbers::new(seed).take(rows * cols);
+        Features::from(Matrix { rows, cols, values })
     };
     let (source, target) = (matrix(1, 9, 5), matrix(2, 10, 4));
     let domains = [&source, &target].map(|features| Domain {

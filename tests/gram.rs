@@ -83,8 +83,8 @@ fn problem(classes: usize, source: Matrix, target: Matrix, partitions: usize) ->
         means: None,
         neighbours: None,
         partitions: (0..partitions).map(partition).collect(),
-        source,
-        target,
+        source: source.into(),
+        target: target.into(),
     }
 }
 

@@ -86,8 +86,8 @@ fn problem(partitions: usize) -> Problem {
         members: 1,
         means: None,
         neighbours: None,
-        source: matrix(5, 7),
-        target: matrix(6, 4),
+        source: matrix(5, 7).into(),
+        target: matrix(6, 4).into(),
         partitions: vec![labels; partitions],
     }
 }

@@ -52,7 +52,7 @@ fn domain(rows: usize, cols: usize, classes: usize) -> Domain {
     features.normalise_rows();
     Domain {
         name: "made".to_string(),
-        features,
+        features: features.into(),
         labels: (0..rows)
             .map(|i| Some(Label::Integer((i % classes) as i64)))
             .collect(),

@@ -7,7 +7,7 @@ use approx::assert_relative_eq;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
-use ssan::data::{Label, Labelling, Matrix, Normalisation, Task, digits};
+use ssan::data::{Features, Label, Labelling, Matrix, Normalisation, Task, digits};
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::inference::{Member, Side, TrainedModel};
@@ -60,12 +60,12 @@ fn single(x: f64) -> f64 {
     f64::from(x as f32)
 }
 
-fn rows(cols: usize) -> Matrix {
-    Matrix {
+fn rows(cols: usize) -> Features {
+    Features::from(Matrix {
         rows: 2,
         cols,
         values: (0..2 * cols).map(|i| ((i * i + 1) % 7) as f64).collect(),
-    }
+    })
 }
 
 /// What a saved model says of the rows that it was trained on is what training said.
@@ -184,11 +184,11 @@ fn centred_roots_and_members_are_as_defined() {
     let one = |k: usize| std::array::from_fn(|i| if i == k { 1.0 } else { 0.0 });
     model.members = vec![member([one(0), one(1), one(2)]), member([one(2); 3])];
     // (0, 9, 16) → (0, 3, 4) → (0, 0.6, 0.8) → (0, 0.1, 0.8) → unit length.
-    let rows = Matrix {
+    let rows = Features::from(Matrix {
         rows: 1,
         cols: 3,
         values: vec![0.0, 9.0, 16.0],
-    };
+    });
     let length = (0.1f64 * 0.1 + 0.8 * 0.8).sqrt();
     let (y, z) = (0.1 / length, 0.8 / length);
     let features = model.features(Side::Source, &rows).unwrap();

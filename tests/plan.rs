@@ -197,8 +197,8 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
         members: 1,
         means: None,
         neighbours: None,
-        source: matrix(rows, 800),
-        target: matrix(rows, 4096),
+        source: matrix(rows, 800).into(),
+        target: matrix(rows, 4096).into(),
         partitions: vec![labels; partitions],
     };
     let initial = problem.initial_parameters(&options, 1);

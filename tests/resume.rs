@@ -436,7 +436,7 @@ impl Watch<f64> for Stop {
 fn a_snapshot_is_all_that_a_run_depends_on() {
     let (mut source, mut target) = data::digits().unwrap();
     for domain in [&mut source, &mut target] {
-        let rows: Vec<usize> = (0..domain.features.rows).step_by(20).collect();
+        let rows: Vec<usize> = (0..domain.features.rows()).step_by(20).collect();
         domain.features = domain.features.select_rows(&rows);
         domain.labels = rows.iter().map(|&i| domain.labels[i].clone()).collect();
         domain.parts = vec![rows.len()];

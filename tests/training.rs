@@ -65,8 +65,8 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
         members: 1,
         means: None,
         neighbours: None,
-        source: blobs(1, 8, 10),
-        target: blobs(2, 7, target_cols),
+        source: blobs(1, 8, 10).into(),
+        target: blobs(2, 7, target_cols).into(),
         partitions: (0..partitions).map(partition).collect(),
     }
 }

@@ -97,8 +97,8 @@ fn problem(sizes: Sizes, partitions: usize) -> Problem {
         members: 1,
         means: None,
         neighbours: None,
-        source: matrix(&mut rng, sizes.source),
-        target: matrix(&mut rng, sizes.target),
+        source: matrix(&mut rng, sizes.source).into(),
+        target: matrix(&mut rng, sizes.target).into(),
         partitions: vec![labels; partitions],
     }
 }

@@ -60,16 +60,16 @@ impl ModelArgs {
     /// Which domain the samples are of, if their dimension allows it.
     fn side(&self, model: &TrainedModel, samples: &Domain) -> Result<Side> {
         let side = self.domain.unwrap_or(Side::Target);
-        let features = samples.features.cols;
+        let features = samples.features.cols();
         if model.inputs(side) == features {
             return Ok(side);
         }
         let sizes = [Side::Source, Side::Target].map(|side| model.inputs(side));
         let hint = match sizes.iter().position(|&size| size == features) {
             Some(at) => format!("it fits --domain {}", [Side::Source, Side::Target][at]),
-            None if sizes.contains(&samples.features.rows) => format!(
+            None if sizes.contains(&samples.features.rows()) => format!(
                 "it fits neither; it has {} rows: is it a sample per column?",
-                samples.features.rows
+                samples.features.rows()
             ),
             None if sizes.contains(&(features + 1)) && is_csv(&self.input) => {
                 "it fits neither; with --label-column none it has one more, which fits".to_string()

@@ -51,7 +51,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
     file.write(&bytes)?;
     file.commit()?;
     let rows = counted(
-        labelling.samples.features.rows,
+        labelling.samples.features.rows(),
         &format!("{} row", labelling.side),
     );
     print(&format!(
@@ -90,7 +90,7 @@ fn to_csv(labelling: &Labelling) -> Vec<u8> {
 
 fn to_npy(labelling: &Labelling) -> Vec<u8> {
     let classes = labelling.models[0].classes.len() as u64;
-    let rows = labelling.samples.features.rows as u64;
+    let rows = labelling.samples.features.rows() as u64;
     let mut bytes = Vec::new();
     let options = npyz::WriteOptions::<f32>::new().default_dtype();
     let writer = options

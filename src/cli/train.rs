@@ -463,7 +463,7 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) -> Result<()> {
     let split = &splits[0];
     let mut table = table();
     let mut domain = |role: &str, domain: &Domain, rows: String| {
-        let size = format!("{} × {}", domain.features.rows, domain.features.cols);
+        let size = format!("{} × {}", domain.features.rows(), domain.features.cols());
         table.add_row([role, &domain.name, &size, &rows]);
     };
     domain(

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::Matrix;
+use super::{Features, Matrix, Sparse, Triplet};
 pub(super) use crate::error::Cause;
+use crate::memory::affordable;
 
 /// An array as the file lists it.
 pub(super) struct Entry {
@@ -17,6 +18,56 @@ pub(super) struct Entry {
 pub(super) enum Values {
     Numbers(Vec<f64>),
     Text(Vec<String>),
+    Sparse(Sparse),
+}
+
+/// Zeros that a sparse matrix may imply for each value that it stores, and for none: a size is
+/// easily claimed, and takes memory when the zeros are written out.
+const SPARSITY: u64 = 16_384;
+const FREE: u64 = 1 << 16;
+
+/// Refuses to make `implied` numbers of the `stored` ones of a sparse array.
+fn plausible(implied: u64, stored: usize) -> Cause<()> {
+    match implied > (stored as u64).saturating_mul(SPARSITY).max(FREE) {
+        true => Err(format!(
+            "stores {stored} values, fewer than one in {SPARSITY}: drop empty samples and features"
+        )),
+        false => affordable(implied, 32),
+    }
+}
+
+impl Values {
+    /// A sparse `rows × cols` matrix; every value lies inside.
+    pub fn sparse(rows: usize, cols: usize, triplets: &[Triplet]) -> Cause<Values> {
+        // No row or column costs more than a number until a value is in it.
+        plausible(rows.max(cols) as u64, triplets.len())?;
+        if rows.max(cols) > Sparse::MOST {
+            return Err(format!("has more than {} rows or columns", Sparse::MOST));
+        }
+        Ok(Values::Sparse(Sparse::new(rows, cols, triplets)))
+    }
+
+    /// All numbers, zeros included; `None` of text.
+    pub fn numbers(self) -> Cause<Option<Vec<f64>>> {
+        match self {
+            Values::Numbers(numbers) => Ok(Some(numbers)),
+            Values::Text(_) => Ok(None),
+            Values::Sparse(sparse) => {
+                let implied = (sparse.rows() as u64).saturating_mul(sparse.cols() as u64);
+                plausible(implied, sparse.stored())?;
+                Ok(Some(sparse.dense(0..sparse.rows()).values))
+            }
+        }
+    }
+
+    /// The features that they are, `rows × cols`; `None` of text.
+    pub fn features(self, rows: usize, cols: usize) -> Option<Features> {
+        match self {
+            Values::Numbers(values) => Some(Matrix { rows, cols, values }.into()),
+            Values::Text(_) => None,
+            Values::Sparse(sparse) => Some(sparse.into()),
+        }
+    }
 }
 
 /// A file of named arrays.

@@ -65,7 +65,7 @@ pub(super) fn read(
         0 => Err("has a header and no samples".to_string()),
         _ => Ok(Part {
             name: name.to_string(),
-            features,
+            features: features.into(),
             labels,
         }),
     }

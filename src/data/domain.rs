@@ -6,7 +6,7 @@ use super::arrays::{Cause, legible, one_line};
 use super::mat::Mat;
 use super::npy::Single;
 use super::npz::Npz;
-use super::{Keys, Label, LabelColumn, Matrix, csv, named};
+use super::{Features, Keys, Label, LabelColumn, csv, named};
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -16,7 +16,7 @@ pub struct Domain {
     /// Name to show, from the file's.
     pub name: String,
     /// Samples, rows of unit length or zero.
-    pub features: Matrix,
+    pub features: Features,
     /// One per sample.
     pub labels: Vec<Option<Label>>,
     /// Rows of each part that the file was read in; their sum is the number of samples.
@@ -28,7 +28,7 @@ pub struct Domain {
 /// What a file, or one of several arrays in it, holds: features as they stand, a label per row.
 pub(super) struct Part {
     pub name: String,
-    pub features: Matrix,
+    pub features: Features,
     pub labels: Vec<Option<Label>>,
 }
 
@@ -102,50 +102,40 @@ pub(super) fn parse(name: &str, format: Format, bytes: &[u8], keys: &Keys) -> Ca
 
 /// Parts one below the other, checked and scaled.
 fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
-    let mut domain = Domain {
-        name: one_line(name),
-        features: Matrix {
-            rows: 0,
-            cols: parts[0].features.cols,
-            values: Vec::new(),
-        },
-        labels: Vec::new(),
-        parts: Vec::new(),
-        notes,
-    };
-    let (first, cols) = (legible(&parts[0].name), parts[0].features.cols);
+    let (first, cols) = (legible(&parts[0].name), parts[0].features.cols());
+    let mut joined: Option<Features> = None;
+    let (mut labels, mut rows) = (Vec::new(), Vec::new());
     for part in parts {
         let (here, features) = (legible(&part.name), part.features);
-        if features.cols != cols {
+        if features.cols() != cols {
             return Err(format!(
                 "parts differ in dimension: {first} has {cols} features, {here} has {}",
-                features.cols
+                features.cols()
             ));
         }
-        if let Some(at) = features.values.iter().position(|x| !x.is_finite()) {
+        if let Some((row, column, value)) = features.not_finite() {
             return Err(format!(
-                "{here}: row {}, column {} (counted from 1, a sample per row) is {}; every feature must be finite",
-                at / cols + 1,
-                at % cols + 1,
-                features.values[at]
+                "{here}: row {}, column {} (counted from 1, a sample per row) is {value}; every feature must be finite",
+                row + 1,
+                column + 1,
             ));
         }
-        domain.parts.push(features.rows);
-        domain.features.rows += features.rows;
-        domain.labels.extend(part.labels);
-        match domain.features.values.is_empty() {
-            true => domain.features.values = features.values,
-            false => domain.features.values.extend(features.values),
+        rows.push(features.rows());
+        labels.extend(part.labels);
+        match &mut joined {
+            None => joined = Some(features),
+            Some(joined) => joined.append(features),
         }
     }
+    let mut domain = Domain {
+        name: one_line(name),
+        features: joined.expect("at least one part"),
+        labels,
+        parts: rows,
+        notes,
+    };
     domain.features.normalise_rows();
-    let zero = |row: &[f64]| row.iter().all(|&x| x == 0.0);
-    let count = domain
-        .features
-        .values
-        .chunks_exact(cols)
-        .filter(|row| zero(row))
-        .count();
+    let count = domain.features.zero_rows();
     if count > 0 {
         domain
             .notes

@@ -170,8 +170,8 @@ fn columns(bytes: &[u8], keys: &Keys) -> Cause<Vec<Field>> {
 
 impl Reading {
     fn of(domain: &Domain) -> Reading {
-        let values = &domain.features.values;
-        let rows = values.chunks_exact(domain.features.cols);
+        let features = &domain.features;
+        let values = features.rows() as f64 * features.cols() as f64;
         let mut classes: BTreeMap<&Label, usize> = BTreeMap::new();
         for label in domain.labels.iter().flatten() {
             *classes.entry(label).or_default() += 1;
@@ -198,11 +198,11 @@ impl Reading {
             "3 labelled samples of each class, drawn, the rest to label and to check".to_string()
         };
         Reading {
-            samples: domain.features.rows,
-            features: domain.features.cols,
+            samples: domain.features.rows(),
+            features: domain.features.cols(),
             parts: domain.parts.clone(),
-            zeros: values.iter().filter(|&&x| x == 0.0).count() as f64 / values.len() as f64,
-            zero_rows: rows.filter(|row| row.iter().all(|&x| x == 0.0)).count(),
+            zeros: 1.0 - features.nonzeros() as f64 / values,
+            zero_rows: features.zero_rows(),
             classes: classes
                 .into_iter()
                 .map(|(label, n)| (label.clone(), n))

@@ -10,6 +10,7 @@ use std::ops::Range;
 use flate2::read::ZlibDecoder;
 use mat5::{MatFile, Matrix, SparseMatrix};
 
+use super::Triplet;
 use super::arrays::{Arrays, Cause, Entry, Values, from_columns};
 use crate::memory::affordable;
 
@@ -19,11 +20,6 @@ const HDF5: &[u8] = b"\x89HDF\r\n\x1a\n";
 const HEAD: u64 = 4096;
 /// What deflate can expand a byte to, at most.
 const EXPANSION: u64 = 1032;
-/// Zeros that a sparse matrix may imply for each value that it stores, and for none: a size is
-/// easily claimed, and takes memory when the zeros are written out.
-const SPARSITY: u64 = 16_384;
-const FREE: u64 = 1 << 16;
-
 const TYPE_INT32: u32 = 5;
 const TYPE_MATRIX: u32 = 14;
 const TYPE_COMPRESSED: u32 = 15;
@@ -150,35 +146,35 @@ impl Arrays for Mat<'_> {
         let count = rows.saturating_mul(cols);
         let file = self.alone(variable)?;
         let payload = &file[HEADER + 8..];
-        let sparse = variable.class == CLASS_SPARSE;
+        let is_sparse = variable.class == CLASS_SPARSE;
         let (mut at, mut stored) = (0, 0);
         // Flags, dimensions, name, then the values, or three lists for a sparse matrix.
-        for _ in 0..3 + if sparse { 3 } else { 1 } {
+        for _ in 0..3 + if is_sparse { 3 } else { 1 } {
             let tag = Tag::read(payload, at)?;
             (at, stored) = (tag.next, tag.data.len() as u64);
         }
         let miscounted = || damaged(format!("{entry} has another number of values"));
-        if !sparse && (stored < count || stored > count.saturating_mul(8)) {
+        if !is_sparse && (stored < count || stored > count.saturating_mul(8)) {
             return Err(miscounted());
         }
         // `mat5` widens each value to as many as 24 bytes on its way to its type.
-        match sparse {
+        match is_sparse {
             true => affordable(payload.len() as u64, 24)?,
             false => affordable(count, 32)?,
         }
         let arrays = MatFile::read_bytes(&file).map_err(damaged)?.arrays;
-        let numbers = match arrays.into_iter().next().map(|array| array.matrix) {
+        match arrays.into_iter().next().map(|array| array.matrix) {
             Some(Matrix::Dense(dense)) if dense.values.len() as u64 == count => {
-                from_columns(dense.values.to_f64(), dense.rows, dense.cols)
+                let numbers = from_columns(dense.values.to_f64(), dense.rows, dense.cols);
+                Ok(Values::Numbers(numbers))
             }
-            Some(Matrix::Sparse(sparse))
-                if [sparse.rows as u64, sparse.cols as u64] == [rows, cols] =>
+            Some(Matrix::Sparse(matrix))
+                if [matrix.rows as u64, matrix.cols as u64] == [rows, cols] =>
             {
-                expand(&sparse).map_err(|cause| format!("{entry} {cause}"))?
+                sparse(&matrix).map_err(|cause| format!("{entry} {cause}"))
             }
-            _ => return Err(miscounted()),
-        };
-        Ok(Values::Numbers(numbers))
+            _ => Err(miscounted()),
+        }
     }
 }
 
@@ -234,40 +230,28 @@ fn describe(head: &[u8]) -> Cause<(Entry, u8, bool)> {
     Ok((entry, class, complex))
 }
 
-/// A sparse matrix row by row, zeros included.
-fn expand(sparse: &SparseMatrix) -> Cause<Vec<f64>> {
-    let (rows, cols, columns) = (sparse.rows, sparse.cols, &sparse.col_ptr);
-    let stored = sparse.values.len();
+/// A sparse matrix of the file.
+fn sparse(matrix: &SparseMatrix) -> Cause<Values> {
+    let (rows, cols, columns) = (matrix.rows, matrix.cols, &matrix.col_ptr);
+    let stored = matrix.values.len();
     if columns.windows(2).any(|w| w[0] > w[1])
         || columns.len() != cols + 1
         || columns[cols] != stored
-        || sparse.row_indices.len() != stored
-        || sparse.row_indices.iter().any(|&i| i >= rows)
+        || matrix.row_indices.len() != stored
+        || matrix.row_indices.iter().any(|&i| i >= rows)
     {
         return Err(damaged("a sparse matrix points outside itself"));
     }
-    // Each place counts once: the same value many times over takes few bytes when compressed.
-    let distinct = |j: usize| -> u64 {
-        let mut column = sparse.row_indices[columns[j]..columns[j + 1]].to_vec();
-        column.sort_unstable();
-        column.dedup();
-        column.len() as u64
-    };
-    let distinct: u64 = (0..cols).map(distinct).sum();
-    let count = rows as u64 * cols as u64;
-    if count > (distinct * SPARSITY).max(FREE) {
-        return Err(format!(
-            "stores {distinct} values, fewer than one in {SPARSITY}: drop empty samples and features"
-        ));
+    let mut triplets = Vec::with_capacity(stored);
+    for col in 0..cols {
+        let places = columns[col]..columns[col + 1];
+        triplets.extend(places.map(|k| Triplet {
+            row: matrix.row_indices[k],
+            col,
+            value: matrix.values.at_f64(k),
+        }));
     }
-    affordable(count, 32)?;
-    let mut dense = vec![0.0; rows * cols];
-    for j in 0..cols {
-        for k in columns[j]..columns[j + 1] {
-            dense[sparse.row_indices[k] * cols + j] += sparse.values.at_f64(k);
-        }
-    }
-    Ok(dense)
+    Values::sparse(rows, cols, &triplets)
 }
 
 /// The type of a data element, where its data are and where the next element begins.

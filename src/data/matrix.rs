@@ -44,28 +44,13 @@ impl Matrix {
 
     /// Scales every row to unit L2 norm; an all-zero row stays zero.
     pub fn normalise_rows(&mut self) {
-        for row in self.values.chunks_exact_mut(self.cols) {
-            // By the largest entry first, so that squares neither overflow nor vanish.
-            let largest = row.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
-            if largest > 0.0 {
-                row.iter_mut().for_each(|x| *x /= largest);
-                let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
-                row.iter_mut().for_each(|x| *x /= norm);
-            }
-        }
+        self.values
+            .chunks_exact_mut(self.cols)
+            .for_each(normalise_row);
     }
 
-    /// Normalises every row; where that takes a mean off, the rows' own, which is returned.
-    pub fn normalise(&mut self, how: Normalisation) -> Option<Vec<f64>> {
-        self.scale(how);
-        how.centres().then(|| {
-            let mean = self.mean_row();
-            self.centre(&mean);
-            mean
-        })
-    }
-
-    /// Normalises every row as those that [`Matrix::normalise`] returned `mean` for.
+    /// Normalises every row as those that [`Features::normalise`](super::Features::normalise)
+    /// returned `mean` for.
     pub fn normalise_about(&mut self, how: Normalisation, mean: Option<&[f64]>) {
         self.scale(how);
         if let Some(mean) = mean {
@@ -74,25 +59,15 @@ impl Matrix {
     }
 
     /// What comes before centring.
-    fn scale(&mut self, how: Normalisation) {
+    pub(super) fn scale(&mut self, how: Normalisation) {
         if how == Normalisation::Rooted {
-            let root = |x: &mut f64| *x = x.abs().sqrt().copysign(*x);
             self.values.iter_mut().for_each(root);
         }
         self.normalise_rows();
     }
 
-    fn mean_row(&self) -> Vec<f64> {
-        let mut mean = vec![0.0; self.cols];
-        for row in self.values.chunks_exact(self.cols) {
-            mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
-        }
-        mean.iter_mut().for_each(|m| *m /= self.rows as f64);
-        mean
-    }
-
     /// Takes `mean` off every row and scales them to unit length again.
-    fn centre(&mut self, mean: &[f64]) {
+    pub(super) fn centre(&mut self, mean: &[f64]) {
         for row in self.values.chunks_exact_mut(self.cols) {
             row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m);
         }
@@ -123,40 +98,18 @@ impl Matrix {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The square root of `x`, with its sign.
+pub(super) fn root(x: &mut f64) {
+    *x = x.abs().sqrt().copysign(*x);
+}
 
-    #[test]
-    fn centred_rows_have_unit_length_about_the_mean() {
-        let mut rows = Matrix {
-            rows: 3,
-            cols: 2,
-            values: vec![0.6, 0.8, 0.6, 0.0, 0.0, 0.4],
-        };
-        let again = rows.clone();
-        let mean = rows.normalise(Normalisation::Centred);
-        let [a, b] = [1.6 / 3.0, 1.8 / 3.0];
-        approx::assert_relative_eq!(mean.as_ref().unwrap()[..], [a, b], epsilon = 1e-12);
-        let unit = |x: f64, y: f64| [x / x.hypot(y), y / x.hypot(y)];
-        let expected = [unit(0.6 - a, 0.8 - b), unit(1.0 - a, -b), unit(-a, 1.0 - b)];
-        approx::assert_relative_eq!(rows.values[..], expected.as_flattened(), epsilon = 1e-12);
-        let mut one = again.select_rows(&[1]);
-        one.normalise_about(Normalisation::Centred, mean.as_deref());
-        assert_eq!(one.row(0), rows.row(1));
-    }
-
-    #[test]
-    fn roots_keep_their_sign() {
-        let mut rows = Matrix {
-            rows: 2,
-            cols: 2,
-            values: vec![9.0, -16.0, 0.0, 4.0],
-        };
-        let mean = rows.normalise(Normalisation::Rooted).unwrap();
-        approx::assert_relative_eq!(mean[..], [0.3, 0.1], epsilon = 1e-12);
-        let norm = 0.3f64.hypot(0.9);
-        let expected = [0.3 / norm, -0.9 / norm, -0.3 / norm, 0.9 / norm];
-        approx::assert_relative_eq!(rows.values[..], expected, epsilon = 1e-12);
+/// Scales the values of a row to unit L2 norm, unless all are 0.
+pub(super) fn normalise_row(row: &mut [f64]) {
+    // By the largest entry first, so that squares neither overflow nor vanish.
+    let largest = row.iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+    if largest > 0.0 {
+        row.iter_mut().for_each(|x| *x /= largest);
+        let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        row.iter_mut().for_each(|x| *x /= norm);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `find` | a name or path to a file |
 //! | `domain` | a file to a [`Domain`]: format by extension, parts joined, rows scaled |
+//! | `features`, `matrix`, `sparse` | its rows, dense or sparse |
 //! | `keys` | what the user may say about where features and labels are |
 //! | `named` | features and labels out of a file of named arrays |
 //! | `arrays` | what such a file is: a list of arrays, read on demand |
@@ -18,6 +19,7 @@ mod arrays;
 mod csv;
 mod digits;
 mod domain;
+mod features;
 mod find;
 mod inspect;
 mod keys;
@@ -28,6 +30,7 @@ mod matrix;
 mod named;
 mod npy;
 mod npz;
+mod sparse;
 mod split;
 mod split_file;
 mod task;
@@ -35,6 +38,7 @@ mod task;
 pub(crate) use arrays::legible;
 pub use digits::digits;
 pub use domain::{Domain, read_domain};
+pub use features::Features;
 pub use find::find;
 pub use inspect::{Contents, Field, Reading, Role, inspect};
 pub use keys::{Keys, LabelColumn};
@@ -42,6 +46,7 @@ pub use label::{Label, class_indices};
 pub use labelling::Labelling;
 pub use matrix::{Matrix, Normalisation};
 pub(crate) use npz::read_arrays;
+pub use sparse::{Sparse, Triplet};
 pub use split::Split;
 pub use split_file::read_split;
 pub use task::Task;

@@ -2,7 +2,7 @@
 
 use super::arrays::{Arrays, Cause, Values, legible, list, locate};
 use super::domain::Part;
-use super::{Keys, Label, Matrix};
+use super::{Keys, Label};
 
 const FEATURES: [&str; 6] = ["features", "fts", "feas", "fea", "data", "X"];
 const LABELS: [&str; 5] = ["labels", "label", "Y", "y", "gnd"];
@@ -120,13 +120,9 @@ fn part(
             ));
         }
     };
-    let Values::Numbers(values) = file.read(features)? else {
+    let values = file.read(features)?;
+    let Some(matrix) = values.features(rows as usize, cols as usize) else {
         return Err(format!("{shown} holds text: features are numbers"));
-    };
-    let matrix = Matrix {
-        rows: rows as usize,
-        cols: cols as usize,
-        values,
     };
     if transpose {
         notes.push(format!(
@@ -144,7 +140,7 @@ fn part(
     };
     Ok(Part {
         name: name.clone(),
-        labels: labels.map_or(vec![None; features.rows], |(_, labels)| labels),
+        labels: labels.map_or(vec![None; features.rows()], |(_, labels)| labels),
         features,
     })
 }
@@ -158,8 +154,11 @@ fn read_labels(file: &mut dyn Arrays, entry: usize) -> Cause<Vec<Option<Label>>>
         ));
     }
     let labels: Cause<Vec<Option<Label>>> = match file.read(entry)? {
-        Values::Numbers(values) => values.into_iter().map(Label::from_number).collect(),
         Values::Text(values) => values.iter().map(|text| Label::from_text(text)).collect(),
+        values => {
+            let numbers = values.numbers()?.unwrap_or_default();
+            numbers.into_iter().map(Label::from_number).collect()
+        }
     };
     labels.map_err(|cause| format!("{shown}: {cause}; --labels-key chooses other labels"))
 }

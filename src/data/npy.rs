@@ -110,7 +110,8 @@ impl Npy {
         match *self.header.shape() {
             [rows, cols] => Ok([rows as usize, cols as usize]),
             [rows] => Ok([rows as usize, 1]),
-            _ => Err("needs one or two dimensions".to_string()),
+            [] => Ok([1, 1]),
+            _ => Err("needs two dimensions at most".to_string()),
         }
     }
 }

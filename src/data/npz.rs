@@ -5,9 +5,9 @@ use std::path::Path;
 
 use zip::ZipArchive;
 
-use super::Matrix;
 use super::arrays::{Arrays, Cause, Entry, Values, legible};
 use super::npy::{HEAD, Npy};
+use super::{Matrix, Triplet};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::memory::affordable;
@@ -19,8 +19,30 @@ const EXPANSION: u64 = 1032;
 pub(super) struct Npz<'a> {
     archive: ZipArchive<Cursor<&'a [u8]>>,
     entries: Vec<Entry>,
-    /// Place of each entry in the archive.
-    places: Vec<usize>,
+    /// Where each entry is in the archive.
+    places: Vec<Place>,
+}
+
+enum Place {
+    /// An array.
+    Array(usize),
+    /// A matrix as `scipy.sparse.save_npz` keeps it: its values and where they belong.
+    Sparse {
+        format: Layout,
+        data: usize,
+        places: [usize; 2],
+    },
+}
+
+/// What the two arrays of places of a sparse matrix are.
+#[derive(Clone, Copy, PartialEq)]
+enum Layout {
+    /// Where the values of each row begin, and the column of each.
+    Csr,
+    /// Where the values of each column begin, and the row of each.
+    Csc,
+    /// Row and column of each value.
+    Coo,
 }
 
 impl<'a> Npz<'a> {
@@ -44,9 +66,146 @@ impl<'a> Npz<'a> {
             let npy = read.map_err(damaged).and_then(|_| Npy::open(&head));
             let npy = npy.map_err(|e| format!("{}: {e}", legible(name)))?;
             npz.entries.push(npy.entry(name));
-            npz.places.push(place);
+            npz.places.push(Place::Array(place));
         }
+        npz.join_sparse()?;
         Ok(npz)
+    }
+
+    /// Lists the arrays of a matrix that `scipy.sparse.save_npz` wrote as the matrix that they are.
+    fn join_sparse(&mut self) -> Cause<()> {
+        let find = |name: &str| self.entries.iter().position(|entry| entry.name == name);
+        let [Some(format), Some(shape), Some(data)] = ["format", "shape", "data"].map(find) else {
+            return Ok(());
+        };
+        let places = [["indptr", "indices"], ["row", "col"]];
+        let found = places
+            .into_iter()
+            .find_map(|[a, b]| Some([find(a)?, find(b)?]));
+        let Some(places) = found else {
+            return Ok(());
+        };
+        let Values::Text(name) = self.read(format)? else {
+            return Ok(());
+        };
+        let coo = self.entries[places[0]].name == "row";
+        let layout = match name.first().map(String::as_str) {
+            Some("csr") if !coo => Layout::Csr,
+            Some("csc") if !coo => Layout::Csc,
+            Some("coo") if coo => Layout::Coo,
+            name => {
+                return Err(format!(
+                    "holds a sparse matrix in the format {}: save it as csr, csc or coo",
+                    legible(name.unwrap_or("?"))
+                ));
+            }
+        };
+        let sizes = self.read(shape)?.numbers()?.unwrap_or_default();
+        let [rows, cols] = sizes[..] else {
+            return Err("holds a sparse array that is no matrix".to_string());
+        };
+        let entry = Entry {
+            name: "data".to_string(),
+            // A size that is no number of rows is none of any.
+            shape: vec![rows as u64, cols as u64],
+            kind: format!("sparse {}", self.entries[data].kind),
+        };
+        let array = |at: usize| match self.places[at] {
+            Place::Array(place) => place,
+            Place::Sparse { .. } => unreachable!("only arrays are listed"),
+        };
+        let place = Place::Sparse {
+            format: layout,
+            data: array(data),
+            places: places.map(array),
+        };
+        let parts = [format, shape, data, places[0], places[1]];
+        let mut at = 0..;
+        self.entries
+            .retain(|_| !parts.contains(&at.next().expect("endless")));
+        let mut at = 0..;
+        self.places
+            .retain(|_| !parts.contains(&at.next().expect("endless")));
+        self.entries.push(entry);
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Reads the array at `place` of the archive.
+    fn array(&mut self, place: usize) -> Cause<Values> {
+        let mut file = self.archive.by_index(place).map_err(damaged)?;
+        let mut bytes = Vec::new();
+        let limited = file.by_ref().take(HEAD as u64);
+        { limited }.read_to_end(&mut bytes).map_err(damaged)?;
+        let npy = Npy::open(&bytes)?;
+        let size = npy.size()?;
+        if size > file.compressed_size().saturating_mul(EXPANSION) {
+            return Err("claims more data than it can hold".to_string());
+        }
+        affordable(size, 1)?;
+        let rest = size.saturating_sub(bytes.len() as u64);
+        // One byte more than declared, to reach the checksum at the end.
+        let limited = file.take(rest + 1);
+        { limited }.read_to_end(&mut bytes).map_err(damaged)?;
+        npy.values(&bytes)
+    }
+
+    /// Reads a sparse `rows × cols` matrix.
+    fn sparse(
+        &mut self,
+        format: Layout,
+        [data, first, second]: [usize; 3],
+        [rows, cols]: [usize; 2],
+    ) -> Cause<Values> {
+        let mut read = |place| -> Cause<Vec<f64>> {
+            let numbers = self.array(place)?.numbers()?;
+            numbers.ok_or_else(|| "holds text where numbers belong".to_string())
+        };
+        let (values, first, second) = (read(data)?, read(first)?, read(second)?);
+        affordable(values.len() as u64, 52)?;
+        let outside = || "points outside itself: save it again".to_string();
+        let index = |x: f64, end: usize| match x.fract() == 0.0 && x >= 0.0 && x < end as f64 {
+            true => Ok(x as usize),
+            false => Err(outside()),
+        };
+        if second.len() != values.len() {
+            return Err(outside());
+        }
+        // Row, or column where the matrix lies by columns, of each value.
+        let major = match format {
+            Layout::Coo => first,
+            Layout::Csr | Layout::Csc => {
+                let lines = if format == Layout::Csr { rows } else { cols };
+                let ends: Vec<usize> = first
+                    .iter()
+                    .map(|&x| index(x, values.len() + 1))
+                    .collect::<Cause<_>>()?;
+                let whole = ends.first() == Some(&0) && ends.last() == Some(&values.len());
+                if ends.len() != lines + 1 || !whole || !ends.is_sorted() {
+                    return Err(outside());
+                }
+                let lines = ends.windows(2).enumerate();
+                let repeated =
+                    lines.flat_map(|(line, w)| std::iter::repeat_n(line as f64, w[1] - w[0]));
+                repeated.collect()
+            }
+        };
+        if major.len() != values.len() {
+            return Err(outside());
+        }
+        let triplets = values.iter().zip(major.iter().zip(&second));
+        let triplets = triplets.map(|(&value, (&major, &minor))| {
+            let (row, col) = match format {
+                Layout::Csc => (minor, major),
+                Layout::Csr | Layout::Coo => (major, minor),
+            };
+            Ok(Triplet {
+                row: index(row, rows)?,
+                col: index(col, cols)?,
+                value,
+            })
+        });
+        Values::sparse(rows, cols, &triplets.collect::<Cause<Vec<_>>>()?)
     }
 }
 
@@ -56,25 +215,21 @@ impl Arrays for Npz<'_> {
     }
 
     fn read(&mut self, entry: usize) -> Cause<Values> {
-        let place = self.places[entry];
-        let mut read = || {
-            let mut file = self.archive.by_index(place).map_err(damaged)?;
-            let mut bytes = Vec::new();
-            let limited = file.by_ref().take(HEAD as u64);
-            { limited }.read_to_end(&mut bytes).map_err(damaged)?;
-            let npy = Npy::open(&bytes)?;
-            let size = npy.size()?;
-            if size > file.compressed_size().saturating_mul(EXPANSION) {
-                return Err("claims more data than it can hold".to_string());
-            }
-            affordable(size, 1)?;
-            let rest = size.saturating_sub(bytes.len() as u64);
-            // One byte more than declared, to reach the checksum at the end.
-            let limited = file.take(rest + 1);
-            { limited }.read_to_end(&mut bytes).map_err(damaged)?;
-            npy.values(&bytes)
+        let read = match self.places[entry] {
+            Place::Array(place) => self.array(place),
+            Place::Sparse {
+                format,
+                data,
+                places: [first, second],
+            } => match self.entries[entry].shape[..] {
+                [rows, cols] => {
+                    let shape = [rows, cols].map(|n| n as usize);
+                    self.sparse(format, [data, first, second], shape)
+                }
+                _ => unreachable!("two sizes were read"),
+            },
         };
-        read().map_err(|cause| format!("{} {cause}", self.entries[entry]))
+        read.map_err(|cause| format!("{} {cause}", self.entries[entry]))
     }
 }
 
@@ -119,7 +274,7 @@ pub(crate) fn read_arrays<const N: usize>(path: &Path, names: &[&str; N]) -> Res
             let found = file.entries().iter().position(|entry| entry.name == *name);
             let at = found.ok_or_else(|| format!("has no array {name}"))?;
             let shape = file.entries()[at].shape.clone();
-            let Values::Numbers(values) = file.read(at)? else {
+            let Some(values) = file.read(at)?.numbers()? else {
                 return Err(format!("{name} holds no numbers"));
             };
             let cols = match shape[..] {

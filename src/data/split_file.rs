@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::arrays::{Arrays, Cause, Values, legible, list, locate};
+use super::arrays::{Arrays, Cause, legible, list, locate};
 use super::domain::Format;
 use super::mat::Mat;
 use super::{Split, Task};
@@ -59,7 +59,7 @@ fn from_mat(bytes: &[u8], task: &Task) -> Cause<Split> {
     let mut rows = |name| {
         let entry = locate(file.entries(), &[name])
             .ok_or_else(|| format!("has no {name}; it holds {}", list(file.entries())))?;
-        let Values::Numbers(values) = file.read(entry)? else {
+        let Some(values) = file.read(entry)?.numbers()? else {
             return Err(format!("{name} holds no numbers"));
         };
         let from_one = |&value: &f64| match value {

@@ -6,6 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::{Options, PartitionLabels, Problem};
+use crate::data::Matrix;
 use crate::objective::{Objective, Refinement};
 
 /// What is trained on in the place of a run's own data.
@@ -67,8 +68,12 @@ impl Control {
                 // No network or split draws from it.
                 rng.set_stream(u64::MAX);
                 let mut noise = problem.clone();
-                let values = noise.source.values.iter_mut();
-                values.for_each(|x| *x = StandardNormal.sample(&mut rng));
+                let (rows, cols) = (noise.source.rows(), noise.source.cols());
+                let values = StandardNormal
+                    .sample_iter(&mut rng)
+                    .take(rows * cols)
+                    .collect();
+                noise.source = Matrix { rows, cols, values }.into();
                 noise.source.normalise(options.normalisation);
                 (noise, *options)
             }

@@ -71,7 +71,8 @@ impl Options {
     /// What the first layer of the source and of the target projector is trained as.
     pub fn first_layers(&self, problem: &Problem) -> [Form; 2] {
         let networks = problem.networks();
-        [&problem.source, &problem.target].map(|x| self.first_layer_form(x.rows, x.cols, networks))
+        [&problem.source, &problem.target]
+            .map(|x| self.first_layer_form(x.rows(), x.cols(), networks))
     }
 
     /// What a user should be told: that the Gram form was asked for and cannot be had.

@@ -1,7 +1,7 @@
 //! What a run needs in memory, before anything is taken.
 
 use super::{Options, Select};
-use crate::data::Task;
+use crate::data::{Features, Task};
 use crate::error::{Error, Result};
 use crate::memory::available;
 use crate::model::{Form, Layers};
@@ -12,7 +12,7 @@ use crate::optim::Optimizer;
 pub fn needed(task: &Task, partitions: usize, options: &Options) -> f64 {
     let (source, target) = (&task.source.features, &task.target.features);
     let networks = partitions.saturating_mul(options.members);
-    let dimensions = options.dimensions(source.cols, target.cols, task.classes.len());
+    let dimensions = options.dimensions(source.cols(), target.cols(), task.classes.len());
     // Value, gradient and the optimiser's state in f32; the value read back, in f32, what is kept of
     // it, and the initial and the trained one in f64.
     let copies = match options.optimizer {
@@ -26,27 +26,33 @@ pub fn needed(task: &Task, partitions: usize, options: &Options) -> f64 {
     };
     let trained = 4.0 * (copies + 1.0 + kept);
     let mut per_network = dimensions.parameter_count() * (trained + 2.0 * 8.0);
-    let (mut shared, mut passing) = (0.0, 0.0f64);
+    let (mut data, mut shared, mut passing) = (0.0, 0.0, 0.0f64);
     let (common, classes) = (options.common as f64, task.classes.len() as f64);
     for matrix in [source, target] {
-        let (rows, cols) = (matrix.rows as f64, matrix.cols as f64);
+        let (rows, cols) = (matrix.rows() as f64, matrix.cols() as f64);
         let hidden = (cols + common) / 2.0;
         // Hidden layer, features before and after normalisation, the reversed gradient, logits,
         // softmax and similarities: values and gradients. Split, labels, and what is said of the
         // rows at the end.
         per_network += 4.0 * rows * (2.0 * hidden + 5.0 * common + 8.0 * classes) + 32.0 * rows;
-        if options.first_layer_form(matrix.rows, matrix.cols, networks) == Form::Gram {
+        if options.first_layer_form(matrix.rows(), matrix.cols(), networks) == Form::Gram {
             // Instead of the weight: coefficients of the rows, their gradient and momentum, the
             // output of the initial weight. The products of all pairs of rows, of one domain at a
             // time in f64 too.
-            let first = options.layers.first(matrix.cols, options.common) as f64;
+            let first = options.layers.first(matrix.cols(), options.common) as f64;
             per_network += 4.0 * 4.0 * rows * first - trained * cols * first;
             shared += 4.0 * rows * rows;
             passing = passing.max(8.0 * rows * rows);
+        } else if let Features::Sparse(_) = matrix {
+            data += 4.0 * rows * cols;
+            passing = passing.max(8.0 * rows * cols);
         }
+        // As read and as selected in f64, and in f32; or with the column of each value.
+        data += match matrix {
+            Features::Dense(_) => (8.0 + 8.0 + 4.0) * rows * cols,
+            Features::Sparse(_) => (12.0 + 12.0) * matrix.stored() as f64,
+        };
     }
-    // As read and as selected in f64, and in f32.
-    let data = (source.values.len() + target.values.len()) as f64 * (8.0 + 8.0 + 4.0);
     data + shared + passing + networks as f64 * per_network
 }
 

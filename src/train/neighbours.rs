@@ -7,8 +7,7 @@
 
 use rayon::prelude::*;
 
-use crate::data::Matrix;
-use crate::device::cpu::{View, product};
+use crate::data::Features;
 
 /// Neighbours of a row.
 const NEAREST: usize = 10;
@@ -27,21 +26,13 @@ pub struct Neighbours {
 
 impl Neighbours {
     /// The graph of `rows` of unit length or 0.
-    pub fn new(rows: &Matrix) -> Neighbours {
-        let n = rows.rows;
-        let values: Vec<f32> = rows.values.iter().map(|&x| x as f32).collect();
-        let all = View::new(&values, rows.cols);
+    pub fn new(rows: &Features) -> Neighbours {
+        let n = rows.rows();
         let mut pairs = Vec::new();
-        for (b, block) in values.chunks(BLOCK * rows.cols).enumerate() {
-            let mut cosines = vec![0.0; block.len() / rows.cols * n];
-            product(
-                &mut cosines,
-                View::new(block, rows.cols),
-                all.transposed(),
-                false,
-            );
+        for start in (0..n).step_by(BLOCK) {
+            let cosines: Vec<f32> = rows.similarities(start..n.min(start + BLOCK));
             let nearest = cosines.par_chunks(n).enumerate().map(|(i, cosines)| {
-                let i = b * BLOCK + i;
+                let i = start + i;
                 nearest(i, cosines)
                     .into_iter()
                     .map(move |j| (i, j, cosines[j]))
@@ -138,6 +129,7 @@ fn nearest(i: usize, cosines: &[f32]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Matrix;
 
     /// Two pairs of rows: each is the other's only neighbour, so `S` swaps them, and
     /// `(I − aS)⁻¹ = (I + aS)/(1 − a²)`.
@@ -150,7 +142,7 @@ mod tests {
                 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.8, 0.0, 0.6, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0,
             ],
         };
-        let graph = Neighbours::new(&rows);
+        let graph = Neighbours::new(&rows.into());
         let smooth = graph.smooth(&[1.0, 0.0, 0.0, 2.0, 3.0], 1, 0.5);
         let expected = [1.0 / 0.75, 1.0 / 0.75, 0.5 / 0.75, 2.0 / 0.75, 3.0];
         for (x, y) in smooth.iter().zip(expected) {
@@ -167,7 +159,7 @@ mod tests {
             cols: 2,
             values,
         };
-        let graph = Neighbours::new(&rows);
+        let graph = Neighbours::new(&rows.into());
         // The first row's ten nearest are the next ten; rows up to the tenth name it too.
         let columns: Vec<u32> = graph.edges[..graph.starts[1]].iter().map(|e| e.0).collect();
         assert_eq!(columns, (1..=10).collect::<Vec<u32>>());

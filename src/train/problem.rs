@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Neighbours, Opinions, Options, vote};
-use crate::data::{Matrix, Split, Task};
+use crate::data::{Features, Split, Task};
 use crate::evaluation::{Evaluation, evaluate};
 use crate::model::{self, Dimensions, Parameters};
 
@@ -36,9 +36,9 @@ pub struct Problem {
     /// Number of classes `K`.
     pub classes: usize,
     /// Source rows of unit length.
-    pub source: Matrix,
+    pub source: Features,
     /// Target rows of unit length.
-    pub target: Matrix,
+    pub target: Features,
     /// One entry per partition.
     pub partitions: Vec<PartitionLabels>,
     /// Networks of each partition.
@@ -99,7 +99,7 @@ impl Problem {
 
     /// Sizes of the model that `options` make for it.
     pub fn dimensions(&self, options: &Options) -> Dimensions {
-        options.dimensions(self.source.cols, self.target.cols, self.classes)
+        options.dimensions(self.source.cols(), self.target.cols(), self.classes)
     }
 }
 

@@ -16,8 +16,7 @@
 
 use super::neighbours::Neighbours;
 use super::{PartitionLabels, softmax_rows};
-use crate::data::Matrix;
-use crate::device::cpu::{View, product};
+use crate::data::{Features, Matrix};
 use crate::evaluation::largest;
 
 /// When and how pseudo-labels are made.
@@ -55,7 +54,7 @@ impl PseudoLabels {
     /// `vote [n, K]`; −1 where the row is not unlabelled.
     pub fn make(
         &self,
-        rows: &Matrix,
+        rows: &Features,
         graph: &Neighbours,
         vote: &[f64],
         classes: usize,
@@ -122,23 +121,21 @@ fn standard(mut scores: Vec<f64>, classes: usize) -> Vec<f64> {
 
 /// Cosine of each of `rows`, which have unit length, and the mean of each class's `labelled` rows,
 /// `[n, K]`; 0 for a class without any.
-fn nearness(rows: &Matrix, labelled: &[i32], classes: usize) -> Vec<f64> {
+fn nearness(rows: &Features, labelled: &[i32], classes: usize) -> Vec<f64> {
+    let cols = rows.cols();
     let mut means = Matrix {
         rows: classes,
-        cols: rows.cols,
-        values: vec![0.0; classes * rows.cols],
+        cols,
+        values: vec![0.0; classes * cols],
     };
     for (i, &label) in labelled.iter().enumerate() {
         if let Ok(class) = usize::try_from(label) {
-            let mean = &mut means.values[class * rows.cols..][..rows.cols];
-            mean.iter_mut().zip(rows.row(i)).for_each(|(m, x)| *m += x);
+            rows.add_row(i, &mut means.values[class * cols..][..cols]);
         }
     }
     means.normalise_rows();
-    let mut cosines = vec![0.0; rows.rows * classes];
-    let means = View::new(&means.values, rows.cols);
-    let rows = View::new(&rows.values, rows.cols);
-    product(&mut cosines, rows, means.transposed(), false);
+    let mut cosines = vec![0.0; rows.rows() * classes];
+    rows.times_transposed(&means.values, &mut cosines);
     cosines
 }
 
@@ -160,6 +157,7 @@ mod tests {
             ]
             .concat(),
         };
+        let rows = Features::from(rows);
         assert_eq!(
             nearness(&rows, &[0, 1, -1, -1], 2),
             [1.0, 0.0, 0.0, 1.0, -0.8, 0.0, 0.0, -0.6]

@@ -215,7 +215,7 @@ mod tests {
             cols: 2,
             values,
         };
-        let graph = Neighbours::new(&rows);
+        let graph = Neighbours::new(&rows.into());
         let labels = PartitionLabels {
             source: Vec::new(),
             labelled: vec![0, -1, -1, -1],

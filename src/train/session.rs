@@ -474,14 +474,14 @@ fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem, options: &Options
         in_use.collect()
     };
     let labels = [
-        (source.rows, gather(&|p| partitions[p].source.clone())),
-        (target.rows, gather(&|p| partitions[p].labelled.clone())),
-        (target.rows, gather(&|p| partitions[p].unlabelled.clone())),
-        (target.rows, gather(&in_use)),
-        (target.rows, gather(&|p| partitions[p].truth.clone())),
+        (source.rows(), gather(&|p| partitions[p].source.clone())),
+        (target.rows(), gather(&|p| partitions[p].labelled.clone())),
+        (target.rows(), gather(&|p| partitions[p].unlabelled.clone())),
+        (target.rows(), gather(&in_use)),
+        (target.rows(), gather(&|p| partitions[p].truth.clone())),
     ];
     let pseudo_targets = options.pseudo_labels;
-    let pseudo_targets = pseudo_targets.map(|how| (g.labels(target.rows), how.weight));
+    let pseudo_targets = pseudo_targets.map(|how| (g.labels(target.rows()), how.weight));
     let [source_labels, labelled, unlabelled, target_rows, truth] =
         labels.map(|(rows, values)| g.given_labels(rows, values));
     Inputs {

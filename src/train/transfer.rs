@@ -66,7 +66,7 @@ pub fn gain(run: &[PartitionResult], control: &[PartitionResult]) -> Option<(f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Matrix;
+    use crate::data::{Features, Matrix};
 
     fn problem(labelled: Vec<i32>) -> Problem {
         let n = labelled.len();
@@ -76,6 +76,7 @@ mod tests {
             cols: 1,
             values: vec![1.0; rows],
         };
+        let rows = |n| Features::from(rows(n));
         Problem {
             classes: 3,
             source: rows(2),

@@ -166,8 +166,8 @@ impl Trace {
             members: 1,
             means: None,
             neighbours: None,
-            source: matrix(&[&self.source]),
-            target: matrix(&[labelled, unlabelled]),
+            source: matrix(&[&self.source]).into(),
+            target: matrix(&[labelled, unlabelled]).into(),
             partitions: vec![PartitionLabels {
                 source: self.source.labels.clone(),
                 labelled: [labelled.labels.clone(), nothing(unlabelled)].concat(),

@@ -198,8 +198,8 @@ pub fn problem(partitions: usize) -> Problem {
         members: 1,
         means: None,
         neighbours: None,
-        source: blobs(1, source, 47),
-        target: blobs(2, target, 130),
+        source: blobs(1, source, 47).into(),
+        target: blobs(2, target, 130).into(),
         partitions: (0..partitions).map(partition).collect(),
     }
 }

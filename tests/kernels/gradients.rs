@@ -32,8 +32,8 @@ pub fn problem() -> Problem {
         members: 1,
         means: None,
         neighbours: None,
-        source: matrix(9, 5),
-        target: matrix(8, 4),
+        source: matrix(9, 5).into(),
+        target: matrix(8, 4).into(),
         partitions: vec![PartitionLabels {
             source: vec![0, 1, 2, 0, 1, 2, 0, 0, -1],
             labelled: vec![0, 1, 0, -1, -1, -1, -1, -1],
