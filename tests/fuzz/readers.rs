@@ -1,6 +1,7 @@
 //! What is read, and what must hold for what comes out.
 
 use std::path::Path;
+use std::process::Command;
 
 use ssan::data::{Domain, Keys, Label, LabelColumn, Matrix, Task, read_domain, read_split};
 use ssan::inference::{Side, TrainedModel};
@@ -31,7 +32,7 @@ pub struct Reader {
 }
 
 /// All readers.
-pub fn all() -> [Reader; 13] {
+pub fn all() -> [Reader; 14] {
     // A value, a label or a word of a byte becomes some 24, twice while it is converted or moved.
     let plain = 160;
     [
@@ -141,6 +142,15 @@ pub fn all() -> [Reader; 13] {
             bytes_per_byte: plain,
             read: |path, _| run(path, "embedding.npz"),
         },
+        Reader {
+            name: "sweep",
+            extension: "toml",
+            format: Format::Plain,
+            corpora: &["corpus/sweep"],
+            // What the command takes is its own.
+            bytes_per_byte: plain,
+            read: |path, _| sweep(path),
+        },
     ]
 }
 
@@ -169,6 +179,19 @@ fn run(path: &Path, name: &str) -> Outcome {
         // The error names the file in the folder, and this is the file that was put there.
         Err(error) if error.to_string().contains(name) => Err(ssan::Error::file(path, error)),
         Err(error) => Err(error),
+    }
+}
+
+/// The runs of a sweep's file, listed by the command.
+fn sweep(path: &Path) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ssan"));
+    let output = command.arg("sweep").arg(path).arg("--dry-run").output();
+    let output = output.expect("the binary runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    match (output.status.code(), error.strip_prefix("error: ")) {
+        (Some(0), _) => Ok(Ok(())),
+        (Some(1 | 2), Some(error)) => Err(ssan::Error::file(path, error.trim_end())),
+        _ => Ok(Err(format!("ends with {}: {error}", output.status))),
     }
 }
 
