@@ -230,6 +230,27 @@ fn leaky_relu_alone_and_fused() {
     );
 }
 
+/// What cannot take in a LeakyReLU, or has taken in one, is followed by it.
+#[test]
+fn leaky_relu_is_applied_as_often_as_it_is_recorded() {
+    let mut g = Graph::new(1);
+    let x = g.constant("x", 1, 2, vec![-1.0, 2.0]);
+    let sum = weighted_sum(&mut g, &[(x, 1.0)]);
+    let once = leaky_relu(&mut g, sum, 0.2);
+    let w = g.constant("identity", 2, 2, vec![1.0, 0.0, 0.0, 1.0]);
+    let b = g.constant("bias", 1, 2, vec![0.0; 2]);
+    let y = linear(&mut g, x, w, b);
+    let fused = leaky_relu(&mut g, y, 0.2);
+    let twice = leaky_relu(&mut g, fused, 0.5);
+    assert!(fused == y && twice != y);
+    let mut cpu = Cpu::load(g);
+    cpu.forward().unwrap();
+    let read = |var| cpu.read(var).unwrap();
+    assert_eq!(read(once), [-0.2, 2.0]);
+    assert_eq!(read(fused), [-0.2, 2.0]);
+    assert_eq!(read(twice), [-0.1, 2.0]);
+}
+
 #[test]
 fn row_normalisation() {
     check_op("l2_normalize", &[(4, 3)], |g, x| l2_normalize(g, x[0]));

@@ -367,3 +367,22 @@ impl<T: Real> Graph<T> {
         &self.vars[var.id].name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_lie_one_after_the_other_or_are_shared() {
+        let mut g = Graph::<f64>::new(3);
+        let (own, shared) = (g.buffer("own", 2, 5), g.shared("shared", 2, 5));
+        assert_eq!((own.shape.block(), own.shape.len()), (10, 30));
+        assert_eq!((shared.shape.block(), shared.shape.len()), (10, 10));
+        assert_eq!((own.shape.stride(), shared.shape.stride()), (10, 0));
+        assert_eq!((own.at(2), shared.at(2)), (20..30, 0..10));
+        let labels = g.labels(4);
+        assert_eq!((labels.stride(), labels.at(2)), (4, 8..12));
+        assert!(!own.shape.is_empty());
+        assert!(g.buffer("none", 0, 5).shape.is_empty());
+    }
+}
