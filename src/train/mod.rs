@@ -105,8 +105,8 @@ impl Options {
     };
 
     /// Another start and schedule, networks that vote, and pseudo-labels. More accurate than the
-    /// paper's on some data and less on other: see `benches/RESULTS.md`. Its parts have not been
-    /// measured one by one.
+    /// paper's on some data and less on other: see `benches/RESULTS.md`. README has what each part
+    /// is worth.
     pub const ROBUST: Options = Options {
         objective: Objective::ROBUST,
         lr: 0.5,
