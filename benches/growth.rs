@@ -6,7 +6,8 @@
 //! ```
 //!
 //! writes `growth.csv` and `growth.svg` there. Both domains have the same sizes: 1000 rows, 1000
-//! features, 10 classes, one partition, but for the size that varies; `--most` leaves out sizes that
+//! features, 10 classes, one partition, but for the size that varies (classes: of 4000 rows, so that
+//! each has some); `--most` leaves out sizes that
 //! take too long. Gram form pays for `X·Xᵀ` once, which is not in the time of an epoch.
 
 mod common;
@@ -159,7 +160,7 @@ fn measure(point: Point, form: FirstLayer, epochs: usize, device: Choice) -> ssa
     Ok(outcome.ms_per_epoch)
 }
 
-/// A panel for each axis, both scales logarithmic; a grey line where the cost model changes the form.
+/// A panel for each axis, both scales logarithmic; a dashed line where the cost model changes the form.
 fn plot(path: &std::path::Path, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::new(path, (960, 720)).into_drawing_area();
     area.fill(&WHITE)?;
@@ -169,8 +170,9 @@ fn plot(path: &std::path::Path, curves: &[Curve]) -> Result<(), Box<dyn std::err
             continue;
         };
         let times = || curve.points.iter().flat_map(|point| point.1);
-        let least = times().fold(f64::INFINITY, f64::min) * 0.8;
-        let most = times().fold(0.0, f64::max) * 1.25;
+        // Whole decades.
+        let least = 10f64.powf(times().fold(f64::INFINITY, f64::min).log10().floor());
+        let most = 10f64.powf(times().fold(0.0, f64::max).log10().ceil());
         let mut chart = ChartBuilder::on(panel)
             .margin(14)
             .x_label_area_size(40)
@@ -182,6 +184,8 @@ fn plot(path: &std::path::Path, curves: &[Curve]) -> Result<(), Box<dyn std::err
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
+            .disable_x_mesh()
+            .x_labels(4)
             .x_desc(curve.axis)
             .y_desc("ms per epoch and partition")
             .x_label_formatter(&|x| format!("{x:.0}"))
@@ -189,7 +193,11 @@ fn plot(path: &std::path::Path, curves: &[Curve]) -> Result<(), Box<dyn std::err
             .draw()?;
         if let Some(crossing) = curve.crossing {
             let line = [(crossing as f64, least), (crossing as f64, most)];
-            chart.draw_series(LineSeries::new(line, RGBColor(150, 150, 150)))?;
+            let grey = RGBColor(150, 150, 150);
+            chart
+                .draw_series(DashedLineSeries::new(line, 4, 4, grey.into()))?
+                .label("the cost model changes here")
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], grey));
         }
         for (i, (_, name, color)) in FORMS.into_iter().enumerate() {
             let points = || {
