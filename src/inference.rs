@@ -11,8 +11,10 @@ use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
 use crate::ops::{Similarity, dot};
 use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows, vote};
 
-/// Features of the rows that are in work at a time: intermediate values take memory for these alone.
-const BLOCK: usize = 1 << 22;
+/// Rows that are in work at a time, and features of them: intermediate values take memory for these
+/// alone.
+const ROWS: usize = 4096;
+const FEATURES: usize = 1 << 24;
 
 /// One of the two domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +191,7 @@ impl TrainedModel {
         let networks: Vec<Network> = (0..self.members.len())
             .map(|member| self.network(member, side))
             .collect();
-        let block = (BLOCK / rows.cols()).max(1);
+        let block = (FEATURES / rows.cols()).clamp(1, ROWS);
         for start in (0..rows.rows()).step_by(block) {
             let x = self.normalised(side, rows.dense(start..rows.rows().min(start + block)));
             for (member, network) in networks.iter().enumerate() {

@@ -101,12 +101,15 @@ impl<'a> Npz<'a> {
             }
         };
         let sizes = self.read(shape)?.numbers()?.unwrap_or_default();
+        let whole = |n: &f64| n.fract() == 0.0 && *n >= 0.0;
         let [rows, cols] = sizes[..] else {
             return Err("holds a sparse array that is no matrix".to_string());
         };
+        if !sizes.iter().all(whole) {
+            return Err(format!("holds a sparse matrix of {rows} × {cols} values"));
+        }
         let entry = Entry {
             name: "data".to_string(),
-            // A size that is no number of rows is none of any.
             shape: vec![rows as u64, cols as u64],
             kind: format!("sparse {}", self.entries[data].kind),
         };
