@@ -421,7 +421,7 @@ impl Domain<'_> {
             return (g.constant("features", rows, cols, x), None);
         }
         // In f64, since every step multiplies by it.
-        let gram: Vec<f64> = self.features.similarities(0..rows);
+        let gram = self.features.gram();
         let gram = g.constant("gram", rows, rows, real(&gram));
         let block = rows * out;
         let mut start = vec![T::zero(); g.partitions() * block];

@@ -121,6 +121,10 @@ impl Features {
     pub fn append(&mut self, other: Features) {
         match (&mut *self, &other) {
             (Features::Sparse(above), Features::Sparse(below)) => above.append(below),
+            (Features::Dense(above), Features::Dense(below)) => {
+                above.values.extend(&below.values);
+                above.rows += below.rows;
+            }
             _ => {
                 let mut above = self.dense(0..self.rows());
                 above.values.extend(other.dense(0..other.rows()).values);
@@ -182,19 +186,28 @@ impl Features {
         }
     }
 
-    /// `X_r·Xᵀ` of the rows `rows` with all, row by row.
-    pub fn similarities<T: Real>(&self, rows: Range<usize>) -> Vec<T> {
+    /// `X·Xᵀ`, `block` rows at a time: calls `take` with the first of them and their products with
+    /// all, row by row.
+    pub fn similarities<T: Real>(&self, block: usize, mut take: impl FnMut(usize, Vec<T>)) {
         match self {
             Features::Dense(matrix) => {
                 let (all, cols) = (real(&matrix.values), matrix.cols);
-                let block = View::new(&all[rows.start * cols..rows.end * cols], cols);
-                let mut products = vec![T::zero(); rows.len() * matrix.rows];
-                let all = View::new(&all, cols).transposed();
-                product(&mut products, block, all, false);
-                products
+                for (b, rows) in all.chunks(block * cols).enumerate() {
+                    let mut products = vec![T::zero(); rows.len() / cols * matrix.rows];
+                    let all = View::new(&all, cols).transposed();
+                    product(&mut products, View::new(rows, cols), all, false);
+                    take(b * block, products);
+                }
             }
-            Features::Sparse(sparse) => sparse.similarities(rows),
+            Features::Sparse(sparse) => sparse.similarities(block, take),
         }
+    }
+
+    /// `X·Xᵀ`, row by row.
+    pub fn gram(&self) -> Vec<f64> {
+        let mut gram = Vec::new();
+        self.similarities(self.rows(), |_, products| gram = products);
+        gram
     }
 
     /// `out = X·wᵀ` with `w [h, d]`; `out` is `n × h`.
@@ -364,7 +377,13 @@ mod tests {
                 assert_eq!((sparse.rows(), sparse.cols()), (n, 70));
                 close(&sparse.dense(0..n).values, &dense.dense(0..n).values);
                 close(&sparse.dense(2..5).values, &dense.dense(2..5).values);
-                close(&sparse.similarities(1..4), &dense.similarities::<f64>(1..4));
+                close(&sparse.gram(), &dense.gram());
+                let mut blocks = Vec::new();
+                sparse.similarities(4, |start, products| {
+                    assert_eq!(start * n, blocks.len());
+                    blocks.extend::<Vec<f64>>(products);
+                });
+                assert_eq!(blocks, sparse.gram());
                 let w: Vec<f64> = (0..3 * 70).map(|i| (i as f64).sin()).collect();
                 let mut out = [vec![1.0; n * 3], vec![2.0; n * 3]];
                 sparse.times_transposed(&w, &mut out[0]);
@@ -387,7 +406,7 @@ mod tests {
         let entries: Vec<Triplet> = (0..4).flat_map(row).collect();
         let mut alike = Features::from(Sparse::new(4, 100, &entries));
         alike.normalise(Normalisation::Centred);
-        assert_eq!(alike.similarities::<f32>(0..4), [0.0; 16]);
+        assert_eq!(alike.gram(), [0.0; 16]);
     }
 
     #[test]

@@ -54,14 +54,9 @@ impl Sparse {
     /// An entry lies outside, or there are more than [`Sparse::MOST`] rows or columns.
     pub fn new(rows: usize, cols: usize, entries: &[Triplet]) -> Sparse {
         assert!(rows.max(cols) <= Sparse::MOST, "sizes of a sparse matrix");
-        let mut starts = vec![0; rows + 1];
-        for entry in entries {
-            assert!(entry.col < cols, "an entry inside the matrix");
-            starts[entry.row + 1] += 1;
-        }
-        for i in 0..rows {
-            starts[i + 1] += starts[i];
-        }
+        let inside = entries.iter().all(|entry| entry.col < cols);
+        assert!(inside, "entries inside the matrix");
+        let starts = starts(rows, entries.iter().map(|entry| entry.row));
         let mut next = starts.clone();
         let mut placed = vec![(0, 0.0); entries.len()];
         for entry in entries {
@@ -222,39 +217,42 @@ impl Sparse {
         self.centre.as_ref().map_or(1.0, |centre| centre.scales[i])
     }
 
-    /// `X_r·Xᵀ` of the rows `rows` with all, each sum in `f64`.
-    pub fn similarities<T: Real>(&self, rows: Range<usize>) -> Vec<T> {
-        let (n, transposed) = (self.rows(), self.columns());
+    /// As [`Features::similarities`](super::Features::similarities), each sum in `f64`.
+    pub fn similarities<T: Real>(&self, block: usize, mut take: impl FnMut(usize, Vec<T>)) {
+        let (n, transposed) = (self.rows(), self.transposed());
         // x·m of every row, and m·m.
         let about = self.centre.as_ref().map(|centre| {
             let dot = |i| self.row(i).map(|(j, x)| x * centre.mean[j]).sum::<f64>();
             let dots: Vec<f64> = (0..n).map(dot).collect();
             (dots, centre.mean.iter().map(|m| m * m).sum::<f64>())
         });
-        let mut products = vec![T::zero(); rows.len() * n];
-        let rows = rows.into_par_iter().zip(products.par_chunks_exact_mut(n));
-        rows.for_each_init(
-            || vec![0.0; n],
-            |sums, (i, out)| {
-                sums.fill(0.0);
-                for (j, x) in self.row(i) {
-                    for (other, y) in transposed.column(j) {
-                        sums[other] += x * y;
-                    }
-                }
-                for (other, (out, &sum)) in out.iter_mut().zip(&*sums).enumerate() {
-                    let product = match &about {
-                        None => sum,
-                        Some((dots, square)) => {
-                            let sum = sum - dots[i] - dots[other] + square;
-                            self.scale(i) * self.scale(other) * sum
+        for start in (0..n).step_by(block) {
+            let rows = start..n.min(start + block);
+            let mut products = vec![T::zero(); rows.len() * n];
+            let lines = rows.into_par_iter().zip(products.par_chunks_exact_mut(n));
+            lines.for_each_init(
+                || vec![0.0; n],
+                |sums, (i, out)| {
+                    sums.fill(0.0);
+                    for (j, x) in self.row(i) {
+                        for (other, y) in transposed.row(j) {
+                            sums[other] += x * y;
                         }
-                    };
-                    *out = T::of(product);
-                }
-            },
-        );
-        products
+                    }
+                    for (other, (out, &sum)) in out.iter_mut().zip(&*sums).enumerate() {
+                        let product = match &about {
+                            None => sum,
+                            Some((dots, square)) => {
+                                let sum = sum - dots[i] - dots[other] + square;
+                                self.scale(i) * self.scale(other) * sum
+                            }
+                        };
+                        *out = T::of(product);
+                    }
+                },
+            );
+            take(start, products);
+        }
     }
 
     /// `out = X·wᵀ` with `w [h, d]`; `out` is `n × h`.
@@ -295,14 +293,14 @@ impl Sparse {
     /// `w += cᵀ·X` with `c [n, h]` and `w [h, d]`.
     pub fn add_products(&self, c: &[f64], w: &mut [f64]) {
         let (d, n) = (self.cols, self.rows());
-        let (h, transposed) = (w.len() / d, self.columns());
+        let (h, transposed) = (w.len() / d, self.transposed());
         let scales: Vec<f64> = (0..n).map(|i| self.scale(i)).collect();
         let cost = d + self.stored();
         for_rows(cost, [(w, d)], |k, [row]| {
             let scaled: Vec<f64> = (0..n).map(|i| scales[i] * c[i * h + k]).collect();
             let total: f64 = scaled.iter().sum();
             for (j, w) in row.iter_mut().enumerate() {
-                let sum: f64 = transposed.column(j).map(|(i, x)| x * scaled[i]).sum();
+                let sum: f64 = transposed.row(j).map(|(i, x)| x * scaled[i]).sum();
                 let mean = self.centre.as_ref().map_or(0.0, |centre| centre.mean[j]);
                 *w += sum - mean * total;
             }
@@ -311,47 +309,33 @@ impl Sparse {
 
     /// Rows and columns exchanged, before rows are centred.
     pub fn transposed(&self) -> Sparse {
-        let columns = self.columns();
-        let (rows, values) = columns.entries.into_iter().unzip();
+        let starts = starts(self.cols, self.columns.iter().map(|&j| j as usize));
+        let mut next = starts.clone();
+        let mut columns = vec![0; self.stored()];
+        let mut values = vec![0.0; self.stored()];
+        for i in 0..self.rows() {
+            for (j, x) in self.row(i) {
+                (columns[next[j]], values[next[j]]) = (i as u32, x);
+                next[j] += 1;
+            }
+        }
         Sparse {
             cols: self.rows(),
-            starts: columns.starts,
-            columns: rows,
+            starts,
+            columns,
             values,
             centre: None,
         }
     }
-
-    /// The same entries by columns, before centring.
-    fn columns(&self) -> Columns {
-        let mut starts = vec![0; self.cols + 1];
-        self.columns
-            .iter()
-            .for_each(|&j| starts[j as usize + 1] += 1);
-        for j in 0..self.cols {
-            starts[j + 1] += starts[j];
-        }
-        let mut next = starts.clone();
-        let mut entries = vec![(0, 0.0); self.stored()];
-        for i in 0..self.rows() {
-            for (j, x) in self.row(i) {
-                entries[next[j]] = (i as u32, x);
-                next[j] += 1;
-            }
-        }
-        Columns { starts, entries }
-    }
 }
 
-/// Entries by columns: row and value of each, rows ascending.
-struct Columns {
-    starts: Vec<usize>,
-    entries: Vec<(u32, f64)>,
-}
-
-impl Columns {
-    fn column(&self, j: usize) -> impl Iterator<Item = (usize, f64)> {
-        let entries = self.entries[self.starts[j]..self.starts[j + 1]].iter();
-        entries.map(|&(i, x)| (i as usize, x))
+/// Where the entries of each of `rows` rows begin, and where the last one's end, from the row of each
+/// entry.
+fn starts(rows: usize, of: impl Iterator<Item = usize>) -> Vec<usize> {
+    let mut starts = vec![0; rows + 1];
+    of.for_each(|i| starts[i + 1] += 1);
+    for i in 0..rows {
+        starts[i + 1] += starts[i];
     }
+    starts
 }

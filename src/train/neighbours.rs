@@ -29,8 +29,7 @@ impl Neighbours {
     pub fn new(rows: &Features) -> Neighbours {
         let n = rows.rows();
         let mut pairs = Vec::new();
-        for start in (0..n).step_by(BLOCK) {
-            let cosines: Vec<f32> = rows.similarities(start..n.min(start + BLOCK));
+        rows.similarities(BLOCK, |start, cosines: Vec<f32>| {
             let nearest = cosines.par_chunks(n).enumerate().map(|(i, cosines)| {
                 let i = start + i;
                 nearest(i, cosines)
@@ -38,7 +37,7 @@ impl Neighbours {
                     .map(move |j| (i, j, cosines[j]))
             });
             pairs.par_extend(nearest.flat_map_iter(|edges| edges));
-        }
+        });
         Neighbours::symmetric(n, &pairs)
     }
 
