@@ -165,9 +165,9 @@ pub fn name(p: usize) -> String {
 }
 
 /// The partition whose model is called so in a run's folder.
-pub(crate) fn partition(name: &str) -> Option<usize> {
-    let number = name.strip_prefix("model-")?.strip_suffix(".safetensors")?;
-    number.parse().ok()
+pub(crate) fn partition(file: &str) -> Option<usize> {
+    let number = file.strip_prefix("model-")?.strip_suffix(".safetensors")?;
+    number.parse().ok().filter(|&p| name(p) == file)
 }
 
 /// Reads the model in a file, or those of all partitions in a run's folder.

@@ -111,7 +111,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
                 data: fingerprints,
                 options: args.written(&options, partitions, &files, &labelling, &device),
             };
-            begin(args, &task, &config, &splits)?
+            begin(args, &task, &config, &splits, &text)?
         }
     };
     text.line(format_args!(
@@ -204,7 +204,13 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
 }
 
 /// The folder of a new run, with all that is known before training.
-fn begin(args: &TrainArgs, task: &Task, config: &Config, splits: &[Split]) -> Result<RunDirectory> {
+fn begin(
+    args: &TrainArgs,
+    task: &Task,
+    config: &Config,
+    splits: &[Split],
+    text: &Text,
+) -> Result<RunDirectory> {
     let path = match &args.out {
         Some(path) => path.clone(),
         None => RunDirectory::free(&task.source.name, &task.target.name),
@@ -216,9 +222,16 @@ fn begin(args: &TrainArgs, task: &Task, config: &Config, splits: &[Split]) -> Re
     match written {
         Ok(()) => Ok(directory),
         Err(error) => {
-            directory.discard()?;
+            discard(directory, text);
             Err(error)
         }
+    }
+}
+
+/// Removes a run that failed; what went wrong before is told as its error.
+fn discard(directory: RunDirectory, text: &Text) {
+    if let Err(error) = directory.discard() {
+        text.note(format_args!("what the run left stays: {error}"));
     }
 }
 
@@ -246,7 +259,8 @@ impl Stopped {
                 done: format!("by signal {signal}: {on}"),
             },
             error if is_new && self.checkpoint.is_none() && !self.has_metrics => {
-                directory.discard().err().unwrap_or(error)
+                discard(directory, text);
+                error
             }
             error => {
                 let kept = match self.checkpoint {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{
-    CONFIG, EMBEDDING, METRICS, PREDICTIONS, REPORT, SPLITS, SUMMARY, UNFINISHED, checkpoint,
+    CONFIG, Config, EMBEDDING, METRICS, PREDICTIONS, Program, REPORT, SPLITS, SUMMARY, UNFINISHED,
+    checkpoint,
 };
 use crate::error::{Error, Result};
 use crate::files;
@@ -14,18 +15,21 @@ use crate::model_file;
 /// Name of the file that the training process holds a lock on.
 const LOCK: &str = "run.lock";
 
-/// Files of a run, besides the models.
+/// Files of a run, besides the models, in the order in which they are removed.
 const FILES: [&str; 10] = [
-    CONFIG,
-    SPLITS,
+    // With these a run has ended, or all of it but comparisons.
+    SUMMARY,
+    UNFINISHED,
     METRICS,
     PREDICTIONS,
     EMBEDDING,
-    SUMMARY,
-    UNFINISHED,
     REPORT,
     checkpoint::LAST,
     checkpoint::PREVIOUS,
+    // As long as it is there, the folder is a run's, and `--force` can be given again; afterwards
+    // the folder is that of a run that has not begun.
+    CONFIG,
+    SPLITS,
 ];
 
 /// A run's folder, which no other process trains in as long as this lives.
@@ -163,7 +167,8 @@ impl RunDirectory {
         remove(&self.file(LOCK))
     }
 
-    /// Removes the run, and the folders that were made for it.
+    /// Removes the run, and the folders that were made for it. Other files stay, and the folders
+    /// that they are in.
     ///
     /// # Errors
     /// The file system refuses.
@@ -179,18 +184,14 @@ impl RunDirectory {
         Ok(())
     }
 
-    /// Removes all files of a run.
+    /// Removes all files of a run, and nothing else.
     fn clear(&self) -> Result<()> {
-        // These go first, for with them a run has ended, or all of it but comparisons.
-        remove(&self.file(SUMMARY))?;
-        remove(&self.file(UNFINISHED))?;
-        for name in FILES {
-            remove(&self.file(name))?;
-        }
-        for name in names(&self.path)? {
-            if model_file::partition(&name).is_some() {
-                remove(&self.file(&name))?;
-            }
+        let here = names(&self.path)?.into_iter();
+        let models = here.filter(|name| model_file::partition(name).is_some());
+        let mut all: Vec<String> = FILES.map(String::from).into();
+        all.splice(2..2, models);
+        for name in all {
+            remove(&self.file(&name))?;
         }
         self.remove_unfinished()
     }
@@ -215,10 +216,13 @@ impl Drop for RunDirectory {
 fn fresh(path: &Path, force: bool) -> Result<()> {
     let here = names(path)?;
     let has = |name: &str| here.iter().any(|n| n == name);
-    if has(CONFIG) && force {
+    // A file of that name may be another program's, or one that someone wrote for `--config`.
+    let config = || Config::load(&path.join(CONFIG));
+    let is_run = has(CONFIG) && config().is_ok_and(|config| config.program != Program::default());
+    if is_run && force {
         return Ok(());
     }
-    if has(CONFIG) {
+    if is_run {
         let shown = path.display();
         let cause = match has(SUMMARY) {
             true => "holds a run: --force replaces it, --out names another folder".to_string(),
@@ -229,8 +233,9 @@ fn fresh(path: &Path, force: bool) -> Result<()> {
         };
         return Err(Error::file(path, cause));
     }
-    // What a process leaves that is killed before it has begun the run.
-    let remnant = |n: &str| n == LOCK || n == SPLITS || is_unfinished(n);
+    // What a process leaves that is killed before it has begun the run; without its lock, splits
+    // are someone's own.
+    let remnant = |n: &str| n == LOCK || n == SPLITS && has(LOCK) || is_unfinished(n);
     match here.iter().find(|n| !remnant(n)) {
         None => Ok(()),
         Some(other) => Err(Error::file(
