@@ -300,6 +300,57 @@ fn a_signal_at_any_moment_ends_a_sweep_that_then_goes_on() {
     }
 }
 
+/// Between two epochs of a run: the run keeps a checkpoint, the sweep says how to go on, and comes
+/// to the same table.
+#[cfg(unix)]
+#[test]
+fn a_signal_inside_a_run_ends_a_sweep_that_then_goes_on() {
+    use std::process::{Command, Stdio};
+    let folder = folder(
+        "[options]\npartition = 1\nnepoch = 150\nd_common = 4\ncheckpoint-every = 1\n\
+         recipe = 'paper'\n[[tasks]]\nname = 'a'\n[grid]\nseed = [1, 2]\n",
+    );
+    let at = folder.path();
+    passes(at, "sweep sweep.toml --out whole");
+    for (seed, signal, code) in [(1, "INT", 130), (1, "TERM", 143), (2, "TERM", 143)] {
+        let run = at.join(format!("cut/a/seed={seed}"));
+        let kept = || std::fs::read(run.join("checkpoint.safetensors")).ok();
+        let before = kept();
+        let child = Command::new(env!("CARGO_BIN_EXE_ssan"))
+            .args(["sweep", "sweep.toml", "--out", "cut"])
+            .current_dir(at)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A checkpoint that was not there: it has trained an epoch.
+        while kept().is_none() || kept() == before {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        let id = child.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        let words = format!("interrupted by signal {} in a, seed={seed}: ", code - 128);
+        assert!(error.contains(&words), "{error}");
+        assert!(error.contains("the same command goes on"), "{error}");
+        assert!(kept().is_some() && !run.join("summary.json").exists());
+        assert!(!at.join("cut/table.md").exists(), "not all runs have ended");
+    }
+    passes(at, "sweep sweep.toml --out cut");
+    for file in [
+        "table.md",
+        "table.csv",
+        "a/seed=1/metrics.jsonl",
+        "a/seed=2/model-0.safetensors",
+    ] {
+        let [whole, cut] = ["whole", "cut"].map(|out| std::fs::read(at.join(out).join(file)));
+        assert!(whole.unwrap() == cut.unwrap(), "{file}");
+    }
+}
+
 #[test]
 fn a_run_that_fails_does_not_keep_the_others_from_theirs() {
     let sweep = SWEEP.replace("labelled-per-class = 5", "labelled-per-class = 5000");
