@@ -223,6 +223,27 @@ fn mat_that_cannot_be_used_says_why() {
         read("h.mat", b"\x89HDF\r\n\x1a\n and so on", &Keys::default()),
         &["7.3"],
     );
+    // As MATLAB on another processor wrote it: one double, each number with its high byte first.
+    let word = |x: u32| x.to_be_bytes().to_vec();
+    let element = |kind: u32, data: &[u8]| {
+        let mut bytes = [word(kind), word(data.len() as u32), data.to_vec()].concat();
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    };
+    let matrix = [
+        element(6, &[word(6), word(0)].concat()),
+        element(5, &[word(1), word(1)].concat()),
+        element(1, b"fts"),
+        element(9, &1.5f64.to_be_bytes()),
+    ];
+    let mut big = b"MATLAB 5.0 MAT-file, Platform: SOL2".to_vec();
+    big.resize(124, b' ');
+    big.extend([0x01, 0x00, b'M', b'I']);
+    big.extend(element(14, &matrix.concat()));
+    refused(
+        read("big.mat", &big, &Keys::default()),
+        &["big.mat", "big-endian", "save it again"],
+    );
     refused(
         read("no.mat", [7; 300], &Keys::default()),
         &["not a MATLAB"],

@@ -307,6 +307,59 @@ fn evaluation_counts_what_predictions_say() {
     );
 }
 
+/// Of more classes than a whole table of them could show: how often each is right, and what it is
+/// mostly taken for.
+#[test]
+fn evaluation_of_many_classes() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let class = |k: usize| format!("c{k:02}");
+    // A column for each class; `truth` is the label of a row near the axis of class `k`.
+    let domain = |truth: &dyn Fn(usize, usize) -> String| {
+        let mut csv = String::new();
+        for k in 0..20 {
+            for row in 0..6 {
+                for col in 0..20 {
+                    let noise = ((row * 7 + col * 3 + k) % 5) as f64 / 50.0;
+                    write!(csv, "{},", if col == k { 1.0 } else { 0.0 } + noise).unwrap();
+                }
+                writeln!(csv, "{}", truth(k, row)).unwrap();
+            }
+        }
+        csv
+    };
+    write(at, "data.csv", &domain(&|k, _| class(k)));
+    let line = "train --source data --target data --data-dir . --nepoch 60 --partition 1 \
+                --recipe robust --members 1 --d_common 32 --out run";
+    passes(at, line);
+    let all = passes(at, "evaluate run --input data.csv");
+    assert!(all.contains("100.00 %"), "the rest counts on it:\n{all}");
+
+    // Rows of class 0 are near the axes of 3 (three of them), 2 (two), 1 and 4 (one each), and none
+    // is near its own; all rows of class 5 but one are right; class 6 has none.
+    let text = domain(&|k, row| match (k, row) {
+        (0, _) | (6, _) => String::new(),
+        (3, 0..3) | (2, 0..2) | (1, 0) | (4, 0) => class(0),
+        (7, 0) => class(5),
+        _ => class(k),
+    });
+    write(at, "new.csv", &text);
+    let shown = passes(at, "evaluate run --input new.csv");
+    let row = |name: &str| -> Vec<String> {
+        let line = shown
+            .lines()
+            .find(|l| l.split_whitespace().next() == Some(name));
+        let words = line.unwrap_or_else(|| panic!("no {name} in:\n{shown}"));
+        words.split_whitespace().map(str::to_string).collect()
+    };
+    assert_eq!(row("class").join(" "), "class rows right % most taken for");
+    assert_eq!(row("c00").join(" "), "c00 7 0.0 c03 (3), c02 (2), c01 (1)");
+    assert_eq!(row("c05").join(" "), "c05 7 85.7 c07 (1)");
+    assert_eq!(row("c06").join(" "), "c06 0 –");
+    assert_eq!(row("c19").join(" "), "c19 6 100.0");
+    assert!(!shown.contains("as c01"), "{shown}");
+}
+
 #[test]
 fn inspection_of_data() {
     let folder = TempDir::new().unwrap();
@@ -374,6 +427,137 @@ fn inspection_of_matlab_files() {
     assert!(notes.contains("transposed"), "{notes}");
     let shown = passes(&data, "inspect parts.mat");
     assert!(shown.contains("train cannot read it"), "{shown}");
+}
+
+/// A file as NumPy writes it.
+fn npy(folder: &Path, name: &str, kind: &str, shape: &str, data: &[u8]) {
+    let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(data);
+    std::fs::write(folder.join(name), bytes).unwrap();
+}
+
+#[test]
+fn inspection_of_a_single_array() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let values: Vec<u8> = (0..12u8)
+        .flat_map(|i| f64::from(i / 3).to_le_bytes())
+        .collect();
+    npy(at, "rows.npy", "<f8", "(4, 3)", &values);
+    let found = json(at, "inspect rows.npy --json");
+    assert_eq!(
+        (&found["kind"], &found["format"]),
+        (&"data".into(), &"npy".into())
+    );
+    let field = serde_json::json!({
+        "name": "rows", "shape": [4, 3], "type": "<f8", "role": "features"
+    });
+    assert_eq!(found["fields"], serde_json::json!([field]));
+    let reading = &found["reading"];
+    for (key, value) in [
+        ("samples", 4),
+        ("features", 3),
+        ("unlabelled", 4),
+        ("zero_rows", 1),
+    ] {
+        assert_eq!(reading[key], value, "{key}");
+    }
+    assert_eq!(reading["zeros"], 0.25);
+    assert_eq!(reading["classes"], serde_json::json!([]));
+    let shown = passes(at, "inspect rows.npy");
+    for words in [
+        "4 × 3",
+        "25.0 % of the features",
+        "cannot serve: training needs its labels",
+        "note: a .npy file has no labels",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
+    }
+
+    // What cannot be features is shown, and why.
+    for (name, kind, shape, data, cause) in [
+        (
+            "line",
+            "<f8",
+            "(12,)",
+            &values[..],
+            "two dimensions are needed",
+        ),
+        (
+            "cube",
+            "<f8",
+            "(2, 2, 3)",
+            &values[..],
+            "two dimensions are needed",
+        ),
+        ("text", "|S8", "(4, 3)", &[b'a'; 96][..], "holds text"),
+        ("latin", "|S8", "(4, 3)", &[0xe4; 96][..], "text in UTF-8"),
+        ("nan", "<f8", "(1, 1)", &f64::NAN.to_le_bytes(), "finite"),
+    ] {
+        npy(at, &format!("{name}.npy"), kind, shape, data);
+        let found = json(at, &format!("inspect {name}.npy --json"));
+        assert!(found["reading"].is_null(), "{name}");
+        assert!(
+            found["refusal"].as_str().unwrap().contains(cause),
+            "{found}"
+        );
+        let shown = passes(at, &format!("inspect {name}.npy"));
+        assert!(shown.contains("train cannot read it: "), "{shown}");
+    }
+    npy(at, "short.npy", "<f8", "(4, 3)", &values[1..]);
+    let found = json(at, "inspect short.npy --json");
+    assert!(
+        found["refusal"].as_str().unwrap().contains("is truncated"),
+        "{found}"
+    );
+    write(at, "none.npy", "no array");
+    fails(at, "inspect none.npy", 1, &["none.npy", "not a .npy array"]);
+}
+
+/// As other programs write initial parameters for `--init`.
+#[test]
+fn inspection_of_parameters_alone() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let header = r#"{"source.0.weight":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},
+        "source.0.bias":{"dtype":"F64","shape":[2],"data_offsets":[24,40]}}"#;
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.extend([0; 40]);
+    std::fs::write(at.join("p.safetensors"), &bytes).unwrap();
+    let found = json(at, "inspect p.safetensors --json");
+    let expected = serde_json::json!({"kind": "parameters", "tensors": [
+        {"name": "source.0.bias", "shape": [2], "type": "F64"},
+        {"name": "source.0.weight", "shape": [2, 3], "type": "F32"},
+    ]});
+    assert_eq!(found, expected);
+    let shown = passes(at, "inspect p.safetensors");
+    let lines: Vec<Vec<&str>> = shown
+        .lines()
+        .map(|l| l.split_whitespace().collect())
+        .collect();
+    assert_eq!(lines[0].join(" "), "parameters alone, no trained model");
+    assert_eq!(lines[1], ["source.0.bias", "2", "F64"]);
+    assert_eq!(lines[2], ["source.0.weight", "2", "×", "3", "F32"]);
+    assert_eq!(lines.len(), 3);
+
+    bytes.pop();
+    std::fs::write(at.join("p.safetensors"), &bytes).unwrap();
+    fails(
+        at,
+        "inspect p.safetensors",
+        1,
+        &["p.safetensors", "not a safetensors file"],
+    );
+    fails(
+        at,
+        "predict p.safetensors --input p.safetensors",
+        1,
+        &["p.safetensors"],
+    );
 }
 
 #[test]

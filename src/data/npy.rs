@@ -74,7 +74,9 @@ impl Npy {
             ($type:ty, $convert:expr) => {
                 file.into_vec::<$type>()
                     .map(|values| values.into_iter().map($convert).collect::<Vec<_>>())
-                    .map_err(|e| format!("values: {e}"))?
+                    .map_err(|e| {
+                        format!("holds what cannot be read ({e}): save it again, text in UTF-8")
+                    })?
             };
         }
         let numbers: Vec<f64> = match (kind.type_char(), kind.size_field()) {
