@@ -172,8 +172,9 @@ fn check(what: &str, shapes: &[(usize, usize)], build: impl Fn(&mut Graph<f64>, 
     }
 }
 
-/// [`check`] for an operation with a result of any shape: once, and twice on the same inputs, so
-/// that its second contribution is added to its first.
+/// [`check`] for an operation with a result of any shape: once; twice on the same inputs, so that
+/// its second contribution is added to its first; and before something else that reads all entries
+/// of its inputs, to whose contribution its own is added.
 fn check_op(what: &str, shapes: &[(usize, usize)], op: impl Fn(&mut Graph<f64>, &[Var]) -> Var) {
     check(what, shapes, |g, x| {
         let y = op(g, x);
@@ -183,6 +184,12 @@ fn check_op(what: &str, shapes: &[(usize, usize)], op: impl Fn(&mut Graph<f64>, 
         let (y1, y2) = (op(g, x), op(g, x));
         let (l1, l2) = (dot(g, y1, 11), dot(g, y2, 12));
         weighted_sum(g, &[(l1, 1.0), (l2, -0.7)])
+    });
+    check(&format!("{what}, beside another"), shapes, |g, x| {
+        let y = op(g, x);
+        let mut terms = vec![(dot(g, y, 11), 1.0)];
+        terms.extend(x.iter().map(|&x| (dot(g, x, 13), 0.3)));
+        weighted_sum(g, &terms)
     });
 }
 
@@ -251,6 +258,35 @@ fn leaky_relu_is_applied_as_often_as_it_is_recorded() {
     assert_eq!(read(twice), [-0.1, 2.0]);
 }
 
+/// At the kink the derivative is the slope, in the operation alone and within another.
+#[test]
+fn the_derivative_of_leaky_relu_at_0_is_its_slope() {
+    let mut g = Graph::new(1);
+    let x = g.parameter("x", 1, 3, vec![0.0, -1.0, 1.0]);
+    let once = weighted_sum(&mut g, &[(x, 1.0)]);
+    let alone = leaky_relu(&mut g, once, 0.25);
+    let w = g.constant(
+        "identity",
+        3,
+        3,
+        vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+    );
+    let b = g.constant("bias", 1, 3, vec![0.0; 3]);
+    let y = linear(&mut g, x, w, b);
+    let fused = leaky_relu(&mut g, y, 0.25);
+    assert!(alone != once && fused == y);
+    let (first, second) = (dot(&mut g, alone, 1), dot(&mut g, fused, 2));
+    let root = weighted_sum(&mut g, &[(first, 1.0), (second, 1.0)]);
+    g.differentiate(root);
+    let mut cpu = Cpu::load(g);
+    cpu.forward().unwrap();
+    cpu.backward().unwrap();
+    let [a, b] = [1, 2].map(|seed| Numbers::new(seed).take(3));
+    let slopes = [0.25, 0.25, 1.0];
+    let expected: Vec<f64> = (0..3).map(|i| slopes[i] * (a[i] + b[i])).collect();
+    compare("leaky_relu", "x", &cpu.grad(x), &expected);
+}
+
 #[test]
 fn row_normalisation() {
     check_op("l2_normalize", &[(4, 3)], |g, x| l2_normalize(g, x[0]));
@@ -271,6 +307,22 @@ fn zero_row_stays_zero_with_finite_gradient() {
     cpu.backward().unwrap();
     assert_eq!(cpu.value(y)[..], [0.0, 0.0, 0.0, 0.6, 0.0, 0.8]);
     assert!(cpu.grad(x).iter().all(|d| d.is_finite()));
+}
+
+/// Below ε = 1e-12 a row is divided by ε, whatever its length.
+#[test]
+fn a_row_shorter_than_epsilon_is_scaled() {
+    let mut g = Graph::new(1);
+    let x = g.parameter("x", 1, 2, vec![3e-13, -4e-13]);
+    let y = l2_normalize(&mut g, x);
+    let root = dot(&mut g, y, 3);
+    g.differentiate(root);
+    let mut cpu = Cpu::load(g);
+    cpu.forward().unwrap();
+    cpu.backward().unwrap();
+    compare("l2_normalize", "y", &cpu.value(y), &[0.3, -0.4]);
+    let expected: Vec<f64> = Numbers::new(3).take(2).iter().map(|c| c / 1e-12).collect();
+    compare("l2_normalize", "x", &cpu.grad(x), &expected);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use ssan::data::Matrix;
+use ssan::device::Cpu;
 use ssan::device::kernels::{Parameter, SOURCES, signatures};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
 use ssan::device::rung::{Arithmetic, Precision, Rung};
@@ -227,6 +228,104 @@ fn launches_are_what_kernels_declare_and_no_kernel_is_left_over() {
     let mut left: Vec<_> = declared.keys().filter(|k| !used.contains(*k)).collect();
     left.sort();
     assert!(left.is_empty(), "kernels that nothing launches: {left:?}");
+}
+
+/// An operation is named as its file, and so are the files of the kernels that it launches.
+#[test]
+fn operations_are_named_as_their_files() {
+    let mut files = HashMap::new();
+    for source in SOURCES {
+        for signature in signatures(source.text).unwrap() {
+            files.insert(signature.name, source.name);
+        }
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/ops");
+    let operations: HashSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .filter(|name| name != "mod")
+        .collect();
+    let mut seen = HashSet::new();
+    let mut look = |graph: Graph<f32>| {
+        for part in Cpu::load(graph).profile(0, 1) {
+            // The schedule's own step; the Gram form's kernels are those of the linear layer.
+            let (operation, kernels) = match part.name {
+                "advance" => ("schedule", "schedule"),
+                "gram_linear" => ("gram_linear", "linear"),
+                name => (name, name),
+            };
+            for launch in &part.launches {
+                assert_eq!(files[launch.kernel], kernels, "{}", launch.kernel);
+            }
+            assert!(operations.contains(operation), "{operation:?}");
+            seen.insert(operation.to_string());
+        }
+    };
+    for options in variants() {
+        let problem = problem(1);
+        let initial = problem.initial_parameters(&options, 1);
+        look(recorded_step(&problem, &options, &initial));
+    }
+    look(others());
+    let mut left: Vec<&String> = operations.difference(&seen).collect();
+    left.sort();
+    assert!(left.is_empty(), "operations that nothing records: {left:?}");
+}
+
+/// What has no weight is not computed.
+#[test]
+fn a_term_of_weight_0_is_not_recorded() {
+    let names = |objective| {
+        let options = Options {
+            objective,
+            ..OPTIONS
+        };
+        let mut names = HashSet::new();
+        recorded(&options, 1, |graph| {
+            names.extend(graph.vars().into_iter().map(|v| graph.name(v).to_string()));
+        });
+        names
+    };
+    let objective = OPTIONS.objective;
+    let all = names(objective);
+    let [soft, domains, alignment] = ["soft_correlation", "domain_bce", "pairwise_alignment"];
+    for (left_out, objective) in [
+        (
+            soft,
+            Objective {
+                alpha: 0.0,
+                ..objective
+            },
+        ),
+        (
+            soft,
+            Objective {
+                alpha: 1.0,
+                ..objective
+            },
+        ),
+        (
+            domains,
+            Objective {
+                gamma: 0.0,
+                ..objective
+            },
+        ),
+        (
+            alignment,
+            Objective {
+                beta: 0.0,
+                ..objective
+            },
+        ),
+    ] {
+        let found = names(objective);
+        for name in [soft, domains, alignment] {
+            assert!(all.contains(name), "{name}");
+            assert_eq!(found.contains(name), name != left_out, "{name}");
+        }
+    }
 }
 
 /// A precision changes nothing but the rungs of the large products, their grids and their blocks.
