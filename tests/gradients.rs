@@ -434,6 +434,45 @@ fn triplet_margin_of_centroids() {
     }
 }
 
+/// A class whose term is 0 adds nothing to the gradient, and of two centroids at one distance the
+/// first is taken.
+#[test]
+fn triplet_margin_at_its_kinks() {
+    // Anchor of class 0 at 0, its own target centroid at 0, the two others at distance 1.
+    for (margin, expected) in [(1.0, [0.0, 0.0, 0.0]), (1.5, [0.0, -2.0, 0.0])] {
+        let mut g = Graph::new(1);
+        let s = g.parameter("s", 1, 1, vec![0.0]);
+        let t = g.parameter("t", 3, 1, vec![0.0, 1.0, -1.0]);
+        let of = [vec![0], vec![0, 1, 2]].map(|of| g.given_labels(of.len(), of));
+        let source = class_means(&mut g, &[(s, of[0])], 3);
+        let target = class_means(&mut g, &[(t, of[1])], 3);
+        let root = triplet_margin(&mut g, source, target, margin);
+        g.differentiate(root);
+        let mut cpu = Cpu::load(g);
+        cpu.forward().unwrap();
+        cpu.backward().unwrap();
+        assert_eq!(cpu.value(root)[0], margin - 1.0);
+        assert_eq!(cpu.grad(t)[..], expected, "{margin}");
+    }
+}
+
+/// A constant keeps no gradient, whatever reads it.
+#[test]
+fn nothing_flows_back_through_what_is_detached() {
+    let mut g = Graph::new(1);
+    let x = g.parameter("x", 2, 3, Numbers::new(1).take(6));
+    let constant = g.detach(x);
+    let (one, other) = (dot(&mut g, x, 2), dot(&mut g, constant, 3));
+    let root = weighted_sum(&mut g, &[(one, 1.0), (other, 1.0)]);
+    g.differentiate(root);
+    let mut cpu = Cpu::load(g);
+    cpu.forward().unwrap();
+    cpu.backward().unwrap();
+    assert_eq!(cpu.value(constant)[..], cpu.value(x)[..]);
+    assert_eq!(cpu.grad(x)[..], Numbers::new(2).take(6));
+    assert!(cpu.grad(constant).is_empty());
+}
+
 #[test]
 fn domain_cross_entropy() {
     check_op("domain_bce", &[(4, 1), (3, 1)], |g, x| {
