@@ -382,6 +382,7 @@ mod tests {
         assert_eq!((own.at(2), shared.at(2)), (20..30, 0..10));
         let labels = g.labels(4);
         assert_eq!((labels.stride(), labels.at(2)), (4, 8..12));
+        assert_eq!(g.all_labels(), [labels]);
         assert!(!own.shape.is_empty());
         assert!(g.buffer("none", 0, 5).shape.is_empty());
     }

@@ -149,6 +149,42 @@ mod tests {
         }
     }
 
+    /// A row between two others, which hear of each other through it: with
+    /// `w_ij = c_ij/√(d_i·d_j)`, `F = Y + a·S·Y + a²·S²·Y + …`.
+    #[test]
+    fn scores_flow_by_weight() {
+        let graph = Neighbours::symmetric(3, &[(0, 1, 0.8), (1, 2, 0.2)]);
+        let (strong, weak) = (0.8f64.sqrt(), 0.2f64.sqrt());
+        for (row, expected) in [vec![strong], vec![strong, weak], vec![weak]]
+            .into_iter()
+            .enumerate()
+        {
+            let edges = &graph.edges[graph.starts[row]..graph.starts[row + 1]];
+            assert_eq!(edges.len(), expected.len());
+            for ((_, found), expected) in edges.iter().zip(expected) {
+                approx::assert_relative_eq!(*found, expected, max_relative = 1e-6);
+            }
+        }
+        // S² of the middle row is 1: F_1 = 1/(1 − a²), the others a·w·F_1.
+        let smooth = graph.smooth(&[0.0, 1.0, 0.0], 1, 0.5);
+        let expected = [0.5 * strong / 0.75, 1.0 / 0.75, 0.5 * weak / 0.75];
+        for (x, y) in smooth.iter().zip(expected) {
+            approx::assert_relative_eq!(*x, y, max_relative = 1e-5);
+        }
+    }
+
+    /// As many others as a row may name: all of them.
+    #[test]
+    fn a_few_rows_are_all_linked() {
+        let rows = Matrix {
+            rows: NEAREST + 1,
+            cols: 1,
+            values: vec![1.0; NEAREST + 1],
+        };
+        let graph = Neighbours::new(&rows.into());
+        assert_eq!(graph.edges.len(), (NEAREST + 1) * NEAREST);
+    }
+
     #[test]
     fn only_the_nearest_are_linked() {
         let angle = |i: usize| (i as f64 / 40.0).sin_cos();

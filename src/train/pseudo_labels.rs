@@ -183,4 +183,33 @@ mod tests {
         let sure = [0.9, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1, 0.9];
         assert_eq!(made(&sure), [-1, -1, 0, 1]);
     }
+    /// Rows without neighbours and without means hear their votes alone, each by its share, however
+    /// it was scaled; with evened masses, the class that wins little elsewhere gets the rows that are
+    /// in doubt.
+    #[test]
+    fn masses_are_evened_out() {
+        let rows = Features::from(Matrix {
+            rows: 3,
+            cols: 2,
+            values: vec![0.0; 6],
+        });
+        let labels = PartitionLabels {
+            source: Vec::new(),
+            labelled: vec![-1; 3],
+            unlabelled: vec![0; 3],
+            truth: vec![-1; 3],
+        };
+        let graph = Neighbours::new(&rows);
+        let vote = [0.09, 0.01, 0.6, 0.4, 0.55, 0.45];
+        let made = |balance| {
+            let how = PseudoLabels {
+                balance,
+                ..PseudoLabels::ROBUST
+            };
+            how.make(&rows, &graph, &vote, 2, &labels)
+        };
+        assert_eq!(made(0.0), [0, 0, 0]);
+        // The masses are 0.9 + 0.6 + 0.55 and 0.1 + 0.4 + 0.45.
+        assert_eq!(made(1.0), [0, 1, 1]);
+    }
 }

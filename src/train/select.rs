@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn the_last_state_is_a_candidate_and_none_comes_early() {
-        for epochs in [1, 7, 59, 60, 61, 300, 3000] {
+        for epochs in [1, 7, 59, 60, 61, 187, 300, 3000] {
             for how in [Select::Consensus, Select::Average, Select::BestTest] {
                 assert!(how.is_candidate(epochs, epochs), "{how:?} {epochs}");
                 let mut all = Vec::new();

@@ -120,7 +120,27 @@ mod tests {
                 assert_eq!(fold.labelled.iter().filter(|&&l| l == k).count(), 2);
             }
         }
+        let two = super::folds(&problem(vec![0, 0, 1, -1, 1])).unwrap();
+        assert_eq!(two.partitions.len(), 2);
         assert!(super::folds(&problem(vec![0, 0, 1, -1])).is_none());
         assert!(super::folds(&problem(vec![-1, -1])).is_none());
+    }
+    /// Of gains 1 and 3 the mean is 2, and its standard error √2/√2.
+    #[test]
+    fn a_gain_has_its_error() {
+        let result = |accuracy| PartitionResult {
+            partition: 0,
+            epochs: 1,
+            accuracy_last: None,
+            accuracy_best: None,
+            accuracy_chosen: accuracy,
+            epoch_chosen: 1,
+            source_accuracy: None,
+            labelled_accuracy: None,
+        };
+        let run = [Some(51.0), Some(63.0)].map(result);
+        let control = [Some(50.0), Some(60.0)].map(result);
+        assert_eq!(gain(&run, &control), Some((2.0, 1.0)));
+        assert_eq!(gain(&run, &[result(Some(50.0)), result(None)]), None);
     }
 }
