@@ -70,7 +70,7 @@ struct Network {
 }
 
 impl TrainedModel {
-    /// The model of each partition of `problem`, which `task` became and `outcome` ended.
+    /// The model of each partition that `outcome` ended, of `problem`, which `task` became.
     pub fn of_run(
         task: &Task,
         problem: &Problem,
@@ -84,17 +84,18 @@ impl TrainedModel {
                 prototypes: outcome.prototypes.as_ref().map(|all| all[i].clone()),
             })
             .collect();
-        let each = members.len() / problem.partitions.len();
-        let models = members.chunks_exact(each).map(|members| TrainedModel {
-            source: task.source.name.clone(),
-            target: task.target.name.clone(),
-            classes: task.classes.clone(),
-            dimensions: problem.dimensions(options),
-            normalisation: options.normalisation,
-            means: problem.means.clone(),
-            logit_slope: options.logits.slope(),
-            members: members.to_vec(),
-        });
+        let models = members
+            .chunks_exact(problem.members)
+            .map(|members| TrainedModel {
+                source: task.source.name.clone(),
+                target: task.target.name.clone(),
+                classes: task.classes.clone(),
+                dimensions: problem.dimensions(options),
+                normalisation: options.normalisation,
+                means: problem.means.clone(),
+                logit_slope: options.logits.slope(),
+                members: members.to_vec(),
+            });
         models.collect()
     }
 

@@ -1,12 +1,14 @@
 //! What training is for: the labels of the unlabelled target rows, of each partition and by vote,
 //! as a table.
 
+use serde::{Deserialize, Serialize};
+
 use crate::data::{Label, Split};
 use crate::evaluation::largest;
 use crate::train::{Opinions, target_rows};
 
 /// The label of one row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     /// Row of the target file, from 0.
     pub row: usize,
@@ -21,62 +23,112 @@ pub struct Prediction {
     pub prototypes_agree: bool,
 }
 
-/// Labels of the unlabelled rows of `splits`, partition by partition and then by vote, each in row
-/// order; a partition's own are the vote of its networks, `opinions` of each, partition by
-/// partition. A vote is for the class of the largest mean probability, ties to the first.
-pub fn predictions(splits: &[Split], opinions: &[Opinions], classes: usize) -> Vec<Prediction> {
-    let members = opinions.len() / splits.len();
-    let rows = target_rows(splits);
-    let mut all = Vec::new();
-    for (p, split) in splits.iter().enumerate() {
-        for &row in &split.unlabelled {
-            let voters: Vec<&Opinions> = opinions[p * members..][..members].iter().collect();
-            all.push(predict(&rows, row, Some(p), &voters, classes));
+/// Labels of the unlabelled rows of a run, partition by partition as they are trained, and the sums
+/// behind the vote of all: opinions need not be kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Predictions {
+    of_partitions: Vec<Prediction>,
+    all: Votes,
+}
+
+impl Predictions {
+    /// Before the first partition of a run with these `splits`.
+    pub fn new(splits: &[Split], classes: usize) -> Predictions {
+        Predictions {
+            of_partitions: Vec::new(),
+            all: Votes::new(target_rows(splits).len(), classes),
         }
     }
-    for &row in &rows {
-        let unlabelled = |split: &Split| split.unlabelled.binary_search(&row).is_ok();
-        let voters = splits.iter().zip(opinions.chunks_exact(members));
-        let voters: Vec<&Opinions> = voters
-            .filter(|(split, _)| unlabelled(split))
-            .flat_map(|(_, opinions)| opinions)
-            .collect();
-        if !voters.is_empty() {
-            all.push(predict(&rows, row, None, &voters, classes));
+
+    /// Takes the next partitions, numbered from `first`, of those with these `splits`: `opinions`
+    /// of each of their networks, partition by partition, `members` each. A partition's own labels
+    /// are the vote of its networks.
+    pub fn take(&mut self, splits: &[Split], first: usize, opinions: &[Opinions], members: usize) {
+        let rows = target_rows(splits);
+        for (i, opinions) in opinions.chunks_exact(members).enumerate() {
+            let mut own = Votes::new(rows.len(), self.all.classes);
+            let unlabelled = &splits[first + i].unlabelled;
+            self.of_partitions.reserve_exact(unlabelled.len());
+            for &row in unlabelled {
+                let at = rows.binary_search(&row).expect("a row in use");
+                for opinion in opinions {
+                    own.add(at, opinion);
+                    self.all.add(at, opinion);
+                }
+                let label = own.label(at, row, Some(first + i));
+                self.of_partitions.push(label);
+            }
         }
     }
-    all
+
+    /// All labels, those of the partitions and then of the vote, each in row order.
+    pub fn finish(mut self, splits: &[Split]) -> Vec<Prediction> {
+        for (at, row) in target_rows(splits).into_iter().enumerate() {
+            if self.all.voters[at] > 0 {
+                self.of_partitions.push(self.all.label(at, row, None));
+            }
+        }
+        self.of_partitions
+    }
 }
 
 /// Labels of new rows by the vote of the networks behind `opinions`.
 pub fn labels(opinions: &[Opinions], classes: usize) -> Vec<Prediction> {
-    let rows: Vec<usize> = (0..opinions[0].nearest.len()).collect();
-    let voters: Vec<&Opinions> = opinions.iter().collect();
-    let vote = |&row| predict(&rows, row, None, &voters, classes);
-    rows.iter().map(vote).collect()
+    let rows = opinions[0].nearest.len();
+    let mut votes = Votes::new(rows, classes);
+    for row in 0..rows {
+        opinions.iter().for_each(|opinion| votes.add(row, opinion));
+    }
+    (0..rows).map(|row| votes.label(row, row, None)).collect()
 }
 
-fn predict(
-    rows: &[usize],
-    row: usize,
-    partition: Option<usize>,
-    voters: &[&Opinions],
+/// What networks say of `n` rows, added up. A vote is for the class of the largest mean
+/// probability, ties to the first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Votes {
     classes: usize,
-) -> Prediction {
-    let at = rows.binary_search(&row).expect("a row in use");
-    let mean = |class: usize| {
-        let probabilities = voters.iter().map(|v| v.probabilities[at * classes + class]);
-        probabilities.sum::<f64>() / voters.len() as f64
-    };
-    let means: Vec<f64> = (0..classes).map(mean).collect();
-    let class = largest(&means);
-    let agreeing = voters.iter().filter(|v| v.nearest[at] == class as i32);
-    Prediction {
-        row,
-        partition,
-        class,
-        probability: means[class],
-        prototypes_agree: 2 * agreeing.count() > voters.len(),
+    /// Sums of the probabilities, `n × K`.
+    sums: Vec<f64>,
+    /// Networks whose most similar prototype is of the class, `n × K`.
+    nearest: Vec<u32>,
+    /// Networks that were asked of each row.
+    voters: Vec<u32>,
+}
+
+impl Votes {
+    fn new(rows: usize, classes: usize) -> Votes {
+        Votes {
+            classes,
+            sums: vec![0.0; rows * classes],
+            nearest: vec![0; rows * classes],
+            voters: vec![0; rows],
+        }
+    }
+
+    /// Adds what a network says of the row at `at`.
+    fn add(&mut self, at: usize, opinion: &Opinions) {
+        let row = at * self.classes..(at + 1) * self.classes;
+        let sums = self.sums[row.clone()].iter_mut();
+        sums.zip(&opinion.probabilities[row])
+            .for_each(|(sum, p)| *sum += p);
+        self.nearest[at * self.classes + opinion.nearest[at] as usize] += 1;
+        self.voters[at] += 1;
+    }
+
+    /// The label of the row at `at`, which is `row` of the file.
+    fn label(&self, at: usize, row: usize, partition: Option<usize>) -> Prediction {
+        let place = at * self.classes..(at + 1) * self.classes;
+        let voters = self.voters[at];
+        let means = self.sums[place.clone()].iter();
+        let means: Vec<f64> = means.map(|sum| sum / f64::from(voters)).collect();
+        let class = largest(&means);
+        Prediction {
+            row,
+            partition,
+            class,
+            probability: means[class],
+            prototypes_agree: 2 * self.nearest[place][class] > voters,
+        }
     }
 }
 
@@ -139,7 +191,10 @@ mod tests {
                 nearest: vec![1, 0, 1],
             },
         ];
-        let found = predictions(&splits, &opinions, 2);
+        let mut found = Predictions::new(&splits, 2);
+        found.take(&splits, 0, &opinions[..1], 1);
+        found.take(&splits, 1, &opinions[1..], 1);
+        let found = found.finish(&splits);
         let table = to_csv(&found, &[Label::Text("a,b".into()), Label::Integer(3)]);
         let expected = "row,partition,class,probability,prototypes_agree\n\
                         2,0,\"a,b\",0.900000,true\n\

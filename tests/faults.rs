@@ -14,7 +14,7 @@ use ssan::data::{Labelling, Task, digits};
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
 use ssan::real::Real;
-use ssan::run::{CheckpointEvery, Recorder, RunDirectory};
+use ssan::run::{CheckpointEvery, Finished, Recorder, RunDirectory};
 use ssan::train::{EpochMetrics, Options, Outcome, Problem, Session, train, train_watched};
 use ssan::{Error, Result};
 use tempfile::TempDir;
@@ -227,8 +227,9 @@ fn a_run_goes_on_after_its_device_failed() {
         let mut session = Session::new(&problem, &options, &initial, load)?;
         let every = CheckpointEvery::Epochs(4);
         let mut show = |_: &EpochMetrics| {};
+        let none = Finished::none(&[], problem.classes);
         let (mut recorder, start) =
-            Recorder::new(&directory, problem.networks(), every, &mut show)?;
+            Recorder::new(&directory, &none, problem.networks(), every, &mut show)?;
         let mut told = Vec::new();
         if let Some(start) = start {
             session.restore(&start.snapshot)?.unwrap();

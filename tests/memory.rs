@@ -1,15 +1,22 @@
-//! Memory: the figure that a run is refused by against what it takes, and a replay that keeps
-//! nothing. Counted by the allocator, over all threads: the one test of its binary, so that no
+//! Memory: the figure that a run is refused by, or cut into groups, against what it takes, and a
+//! replay that keeps nothing. Counted by the allocator, over all threads: the one test of its binary, so that no
 //! other test allocates beside it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use ssan::data::{Domain, Label, Labelling, Matrix, Task};
+use ssan::Result;
+use ssan::data::{Domain, Label, Labelling, Matrix, Sparse, Task, Triplet};
 use ssan::device::Cpu;
+use ssan::device::launch;
 use ssan::model::Layers;
 use ssan::optim::Optimizer;
-use ssan::train::{FirstLayer, Options, Problem, Select, Session, memory, train};
+use ssan::run::Finished;
+use ssan::train::memory::{self, Footprint, Limit, Origin, Plan};
+use ssan::train::{
+    Control, EpochMetrics, FirstLayer, Groups, Options, Pause, Problem, Select, Session, Snapshot,
+    Watch, recorded_step, train_watched,
+};
 
 struct Counting;
 
@@ -64,19 +71,57 @@ fn domain(rows: usize, cols: usize, classes: usize) -> Domain {
 /// Rows and columns of a source and a target, and classes.
 type Sizes = ([usize; 2], [usize; 2], usize);
 
-/// The figure, and the most bytes that were held at once, from data to result.
-fn figure_and_peak(sizes: Sizes, partitions: usize, options: &Options) -> (f64, f64) {
+/// A task of these sizes.
+fn task(([n, d], [m, e], classes): Sizes) -> Task {
+    Task::new(domain(n, d, classes), domain(m, e, classes)).unwrap()
+}
+
+/// Hears of nothing and asks for nothing.
+struct Deaf;
+
+impl Watch<f32> for Deaf {
+    fn epoch(&mut self, _: &EpochMetrics) -> Result<()> {
+        Ok(())
+    }
+
+    fn pause(&mut self, _: usize) -> Pause {
+        Pause::None
+    }
+
+    fn asks_at(&self, _: usize) -> usize {
+        usize::MAX
+    }
+
+    fn keep(&mut self, _: Snapshot<f32>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The figure, and the most bytes that were held at once, from data to result, with at most
+/// `at_once` partitions side by side.
+fn figure_and_peak(
+    sizes: Sizes,
+    partitions: usize,
+    at_once: usize,
+    options: &Options,
+) -> (f64, f64) {
     let before = HELD.load(Ordering::Relaxed);
     PEAK.store(before, Ordering::Relaxed);
-    let ([n, d], [m, e], classes) = sizes;
-    let task = Task::new(domain(n, d, classes), domain(m, e, classes)).unwrap();
-    let figure = memory::needed(&task, partitions, options);
+    let task = task(sizes);
+    let groups = Groups::new(partitions, at_once);
+    let figure = Footprint::of_run(&task, partitions, options).needed(groups.at_once());
     let splits = task.splits(&Labelling::PerClass(2), partitions, 1).unwrap();
     let problem = Problem::new(&task, &splits, options);
-    let initial = problem.initial_parameters(options, 1);
-    let load = |graph| Ok(Box::new(Cpu::<f32>::load(graph)) as _);
-    let outcome = train::<f32>(&problem, options, &initial, load, &mut |_| Ok(())).unwrap();
-    drop(outcome);
+    let mut finished = Finished::none(&splits, problem.classes);
+    for group in groups.ranges() {
+        let initial = problem.initial_parameters_of(group.clone(), options, 1);
+        let load = |graph| Ok(Box::new(Cpu::<f32>::load(graph)) as _);
+        let mut session = Session::group(&problem, group, options, &initial, load).unwrap();
+        let outcome = train_watched(&mut session, options, Vec::new(), &mut Deaf);
+        finished.take(&problem, &splits, &outcome.unwrap().unwrap(), 0);
+    }
+    assert_eq!(finished.partitions.len(), partitions);
+    drop(finished.predictions.finish(&splits));
     let peak = PEAK.load(Ordering::Relaxed) - before;
     (figure, peak as f64)
 }
@@ -125,7 +170,7 @@ fn the_figure_is_near_the_truth() {
                 ..base
             };
             let members = options.members;
-            let (figure, peak) = figure_and_peak(sizes, partitions, &options);
+            let (figure, peak) = figure_and_peak(sizes, partitions, partitions, &options);
             println!(
                 "{sizes:?}, {optimizer:?}, {first_layer:?}, {layers:?}, {members} members: \
                  {:.2} of {:.1} MB",
@@ -177,30 +222,188 @@ fn replaying_keeps_nothing() {
     }
 }
 
+/// In groups a run takes less, about as much as foretold, and more groups take less still.
+fn groups_take_less() {
+    let sizes = ([100, 900], [120, 1400], 4);
+    let options = Options {
+        epochs: 2,
+        common: 64,
+        members: 2,
+        ..Options::ROBUST
+    };
+    let peaks = [12, 4, 1].map(|at_once| {
+        let (figure, peak) = figure_and_peak(sizes, 12, at_once, &options);
+        println!(
+            "{at_once} of 12 at once: {:.2} of {:.1} MB",
+            figure / peak,
+            peak / 1e6
+        );
+        assert!(
+            (1.0 / FACTOR..FACTOR).contains(&(figure / peak)),
+            "{at_once} at once: {figure:.3e} bytes foretold, {peak:.3e} taken"
+        );
+        peak
+    });
+    assert!(
+        peaks[1] < 0.5 * peaks[0] && peaks[2] < 0.5 * peaks[1],
+        "{peaks:?}"
+    );
+}
+
+fn limit(bytes: f64) -> Option<Limit> {
+    let origin = Origin::Host;
+    Some(Limit { bytes, origin })
+}
+
+/// Groups are as few as fit, to the byte.
+fn groups_are_as_few_as_fit() {
+    let task = task(([30, 400], [40, 500], 2));
+    let options = Options::PAPER;
+    let footprint = Footprint::of_run(&task, 20, &options);
+    let plan = |bytes| Plan::new(&task, 20, &options, None, limit(bytes)).unwrap();
+    for (room, at_once) in [
+        (1, 1),
+        (2, 2),
+        (6, 5),
+        (7, 7),
+        (8, 7),
+        (9, 7),
+        (10, 10),
+        (19, 10),
+    ] {
+        let needed = footprint.needed(room);
+        assert_eq!(plan(needed).groups, Groups::new(20, at_once), "{room}");
+        assert_eq!(footprint.room(limit(needed - 1.0).unwrap()), room - 1);
+    }
+    let all = footprint.needed(20);
+    assert_eq!(plan(all).groups.count(), 1);
+    assert_eq!(plan(all - 1.0).groups.count(), 2);
+    let reason = plan(footprint.needed(7)).reason;
+    let figures = [all, footprint.needed(7)].map(memory::shown);
+    assert_eq!(
+        reason,
+        format!(
+            "all at once need about {}, {} are available",
+            figures[0], figures[1]
+        )
+    );
+    assert_eq!(memory::shown(4.5 * f64::from(1 << 30)), "4.5 GiB");
+    // Where nobody knows how much there is, everything is tried at once.
+    let unknown = Plan::new(&task, 20, &options, None, None).unwrap();
+    assert_eq!(unknown.groups.count(), 1);
+    // A run that is repeated has the groups it had, or smaller ones.
+    let again = |at_most, bytes| Plan::new(&task, 20, &options, Some(at_most), limit(bytes));
+    assert_eq!(again(4, all).unwrap().groups.at_once(), 4);
+    assert_eq!(again(4, footprint.needed(3)).unwrap().groups.at_once(), 3);
+    // One that goes on has those alone.
+    let on = |at_once, bytes| Plan::resumed(&task, 20, &options, at_once, limit(bytes));
+    assert_eq!(on(Some(4), all).unwrap().groups.at_once(), 4);
+    assert_eq!(on(None, all).unwrap().groups.count(), 1);
+    let error = on(Some(4), footprint.needed(3)).unwrap_err().to_string();
+    assert!(
+        error.contains("4 of its partitions") && error.contains("--max-memory"),
+        "{error}"
+    );
+}
+
+/// What a run is compared with counts beside its data: dense noise in the place of a sparse source
+/// takes more than the run, one row of a source less.
+fn comparisons_have_their_own_figure() {
+    let task = task(([300, 40], [40, 500], 2));
+    let options = Options::ROBUST;
+    let of = |control, problems| {
+        Footprint::of_comparison(&task, 20, &options, control, problems).needed(5)
+    };
+    let run = Footprint::of_run(&task, 20, &options).needed(5);
+    assert!(of(Some(Control::TargetOnly), 2) < run);
+    assert!(of(Some(Control::Noise), 2) > run);
+    assert!(of(None, 2) > run && of(Some(Control::Noise), 3) > of(Some(Control::Noise), 2));
+    let footprint = Footprint::of_comparison(&task, 20, &options, Some(Control::Noise), 2);
+    let groups = |bytes| memory::comparison_groups("--control noise", footprint, limit(bytes));
+    assert_eq!(groups(footprint.needed(7)).unwrap().at_once(), 7);
+    let mut sparse = task.clone();
+    let values = (0..300).map(|row| Triplet {
+        row,
+        col: row,
+        value: 1.0,
+    });
+    let values: Vec<Triplet> = values.collect();
+    sparse.source.features = Sparse::new(300, 4000, &values).into();
+    let of = |control| Footprint::of_comparison(&sparse, 20, &options, control, 2).needed(5);
+    assert!(of(Some(Control::Noise)) - of(None) > 8.0 * 300.0 * 4000.0);
+    let error = groups(footprint.needed(1) - 1.0).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+    assert!(error.to_string().contains("--control noise"), "{error}");
+}
+
+/// The bytes of a step on a card are those of the step that is recorded, of any number of networks.
+fn a_card_takes_what_the_recording_says() {
+    let task = task(([30, 400], [40, 50], 3));
+    let splits = task.splits(&Labelling::PerClass(2), 9, 1).unwrap();
+    let options = Options {
+        members: 2,
+        common: 8,
+        ..Options::ROBUST
+    };
+    let problem = Problem::new(&task, &splits, &options);
+    let graph = |partitions: std::ops::Range<usize>| {
+        let part = Problem {
+            partitions: problem.partitions[partitions].to_vec(),
+            ..problem.clone()
+        };
+        let initial = part.initial_parameters(&options, 1);
+        recorded_step::<f32>(&part, &options, &initial)
+    };
+    let bytes = |layout: launch::Layout| layout.bytes::<f32>().into_iter().sum::<usize>();
+    let two = graph(0..2);
+    for partitions in 1..10 {
+        let foretold = launch::Layout::of_partitions(&two, 2 * partitions);
+        assert_eq!(
+            bytes(foretold),
+            bytes(launch::Layout::of(&graph(0..partitions)))
+        );
+    }
+    let initial = problem.initial_parameters_of(0..2, &options, 1);
+    let plan = |room: usize, less: usize| {
+        let bytes = bytes(launch::Layout::of_partitions(&two, 2 * room)) - less;
+        let plan = Plan::new(&task, 9, &options, None, None).unwrap();
+        let limit = Limit::of_card(None, bytes);
+        plan.on_card::<f32>(&problem, &options, &initial, limit)
+    };
+    assert_eq!(plan(9, 0).groups.count(), 1);
+    assert_eq!(plan(9, 1).groups.at_once(), 5);
+    assert_eq!(plan(3, 0).groups.at_once(), 3);
+    assert!(plan(3, 0).reason.ends_with("free on the card"));
+    // Of a single partition the device says that it does not fit.
+    assert_eq!(plan(1, 1).groups.at_once(), 1);
+    let given = |bytes| Limit::of_card(Some(bytes), 1000).to_string();
+    assert_eq!(
+        [given(999), given(1001)],
+        ["--max-memory allows 999 B", "1000 B are free on the card"]
+    );
+}
+
 /// What is refused is told with the figure and with options that fit.
 fn a_refusal_names_what_would_fit() {
-    let task = Task::new(domain(30, 400, 2), domain(40, 500, 2)).unwrap();
+    let task = task(([30, 400], [40, 500], 2));
     let options = Options::PAPER;
-    let needed = |partitions, options: &Options| memory::needed(&task, partitions, options);
-    let refused = |available: f64| {
-        let error = memory::check_against(available, &task, 20, &options).unwrap_err();
+    let needed = |options: &Options| Footprint::of_run(&task, 20, options).needed(1);
+    let refused = |options: &Options, bytes: f64| {
+        let error = Plan::new(&task, 20, options, None, limit(bytes)).unwrap_err();
         assert_eq!(error.exit_code(), 2);
         error.to_string()
     };
-    assert!(memory::check_against(needed(20, &options), &task, 20, &options).is_ok());
-    let told = refused(needed(5, &options));
-    let figure = format!("{:.1} GiB", needed(20, &options) / f64::from(1 << 30));
-    assert!(told.contains(&figure), "{told}");
-    assert!(told.contains("--partition 5 would fit"), "{told}");
     let single = Options {
         layers: Layers::Single,
         common: 1,
         ..options
     };
-    let told = refused(needed(1, &single));
-    let smallest = "--partition 1 --layer single --d_common 1 would fit";
-    assert!(told.contains(smallest), "{told}");
-    assert!(refused(1000.0).contains("fewer rows or features"));
+    let told = refused(&options, needed(&single));
+    assert!(told.contains(&memory::shown(needed(&options))), "{told}");
+    assert!(told.contains("one partition at a time"), "{told}");
+    let smallest = ": --layer single --d_common 1 would fit";
+    assert!(told.ends_with(smallest), "{told}");
+    assert!(refused(&options, 1000.0).contains("fewer rows or features"));
     let voting = Options {
         members: 4,
         ..options
@@ -209,23 +412,28 @@ fn a_refusal_names_what_would_fit() {
         members: 2,
         ..options
     };
-    let told = |available| {
-        let error = memory::check_against(available, &task, 3, &voting);
-        error.unwrap_err().to_string()
-    };
-    let found = told(needed(1, &two));
+    let found = refused(&voting, needed(&two));
+    assert!(found.ends_with(": --members 2 would fit"), "{found}");
+    let found = refused(&voting, needed(&single));
+    let smallest = ": --members 1 --layer single --d_common 1 would fit";
+    assert!(found.ends_with(smallest), "{found}");
+    // Labels of all partitions are kept, whatever the groups.
+    let many = 1 << 40;
+    let error = Plan::new(&task, many, &options, None, limit(1e9)).unwrap_err();
+    let told = error.to_string();
     assert!(
-        found.contains("--partition 1 --members 2 would fit"),
-        "{found}"
+        told.contains("--partition ") && told.ends_with(" would fit"),
+        "{told}"
     );
-    let found = told(needed(1, &single));
-    let smallest = "--partition 1 --members 1 --layer single --d_common 1 would fit";
-    assert!(found.contains(smallest), "{found}");
 }
 
 #[test]
 fn memory_is_foretold_and_given_back() {
     the_figure_is_near_the_truth();
+    groups_take_less();
+    groups_are_as_few_as_fit();
+    comparisons_have_their_own_figure();
+    a_card_takes_what_the_recording_says();
     a_refusal_names_what_would_fit();
     replaying_keeps_nothing();
 }

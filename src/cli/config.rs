@@ -19,7 +19,7 @@ const OUTSIDE: [&str; 8] = [
 ];
 
 /// Options that may be given beside `--resume`: with them the run is the same.
-const BESIDE_RESUME: [&str; 8] = [
+const BESIDE_RESUME: [&str; 9] = [
     "resume",
     "json",
     "quiet",
@@ -27,6 +27,7 @@ const BESIDE_RESUME: [&str; 8] = [
     "checkpoint-every",
     "device",
     "cuda",
+    "max-memory",
     "no-graph",
 ];
 
@@ -74,6 +75,11 @@ pub(super) fn expand(words: &[OsString], matches: &ArgMatches) -> Result<TrainAr
     let (_, matches) = matches.subcommand().expect("train was given");
     let mut joined = args(matches)?;
     joined.expected = expected(config.data, &given);
+    // Beside --config, what decides on other groups counts more.
+    let regrouped = ["partition", "max-memory"].map(|name| given.contains(name));
+    if joined.resume.is_some() || !regrouped.contains(&true) {
+        joined.at_once = config.program.at_once;
+    }
     Ok(joined)
 }
 

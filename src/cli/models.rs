@@ -9,6 +9,7 @@ use crate::data::{self, Domain};
 use crate::error::{Error, Result};
 use crate::inference::{Side, TrainedModel};
 use crate::model_file;
+use crate::run::RunDirectory;
 use crate::train::Opinions;
 
 /// What labels, and what is labelled.
@@ -42,6 +43,7 @@ pub(super) struct Labelling {
 impl ModelArgs {
     /// Reads both and labels the samples.
     pub fn label(&self) -> Result<Labelling> {
+        RunDirectory::check_trained(&self.model)?;
         let models = model_file::load_all(&self.model)?;
         let samples = data::read_domain(&self.input, &self.fields.keys())?;
         let side = self.side(&models[0], &samples)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
 use super::output::Talk;
@@ -116,7 +117,8 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "E", help_heading = "Training")]
     pub nepoch: Option<usize>,
 
-    /// Partitions: draws of labelled target rows and initial weights, trained side by side
+    /// Partitions: draws of labelled target rows and initial weights, trained side by side as far as
+    /// memory allows it
     /// [default: 20; 3 on the bundled digits]
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub partition: Option<usize>,
@@ -311,6 +313,19 @@ pub(super) struct TrainArgs {
     )]
     pub precision: Precision,
 
+    /// Memory that training may take, such as 8GiB or 500MB, on the host and on a CUDA device each:
+    /// partitions for which it is too little at once are trained in groups one after the other, with
+    /// the same result [default: what is free]
+    #[arg(
+        long,
+        visible_alias = "max_memory",
+        value_name = "SIZE",
+        value_parser = bytes,
+        allow_negative_numbers = true,
+        help_heading = "Device"
+    )]
+    pub max_memory: Option<u64>,
+
     /// Launch kernels one by one instead of replaying the step as a CUDA graph; slower, and the
     /// same results
     #[arg(long, help_heading = "Device")]
@@ -340,8 +355,8 @@ pub(super) struct TrainArgs {
     pub checkpoint_every: Option<usize>,
 
     /// Go on with the run in this folder, as if it had not been interrupted; its options are
-    /// there, and only --device, --cuda, --no-graph, --checkpoint-every, --json, --quiet and --verbose
-    /// may be given
+    /// there, and only --device, --cuda, --max-memory, --no-graph, --checkpoint-every, --json, --quiet and
+    /// --verbose may be given
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub resume: Option<PathBuf>,
 
@@ -359,6 +374,20 @@ pub(super) struct TrainArgs {
     /// What the files that the options of --config or --resume name must hold.
     #[arg(skip)]
     pub expected: Fingerprints,
+
+    /// Partitions that the run of --config or --resume trained side by side, where it was not all.
+    #[arg(skip)]
+    pub at_once: Option<usize>,
+}
+
+/// A number of bytes, one at least.
+fn bytes(text: &str) -> std::result::Result<u64, String> {
+    let size: Option<ByteSize> = text.trim().parse().ok();
+    let bytes = size.map_or(0, |size| size.as_u64());
+    match bytes {
+        0 => Err("give a size such as 8GiB, 500MB, or a number of bytes".to_string()),
+        _ => Ok(bytes),
+    }
 }
 
 /// The two sets of options.
@@ -816,8 +845,11 @@ impl TrainArgs {
         set("partition", count(partitions));
         set("members", count(options.members));
         // TOML has integers with a sign alone.
-        let seed = i64::try_from(self.seed).map(toml::Value::Integer);
-        set("seed", seed.unwrap_or_else(|_| text(self.seed.to_string())));
+        let large = |n: u64| {
+            let integer = i64::try_from(n).map(toml::Value::Integer);
+            integer.unwrap_or_else(|_| text(n.to_string()))
+        };
+        set("seed", large(self.seed));
         set("optimizer", text(name(&OPTIMIZERS, &options.optimizer)));
         set("lr", options.lr.into());
         set("lr-schedule", text(name(&SCHEDULES, &options.cosine)));
@@ -874,6 +906,9 @@ impl TrainArgs {
         );
         set("device", text(device.to_string()));
         set("precision", text(self.precision.to_string()));
+        if let Some(bytes) = self.max_memory {
+            set("max-memory", large(bytes));
+        }
         if self.no_graph {
             set("no-graph", true.into());
         }

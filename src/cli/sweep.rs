@@ -52,6 +52,15 @@ pub(super) struct SweepArgs {
     #[arg(long, value_name = "DEVICE")]
     device: Option<String>,
 
+    /// Memory that training may take, whatever the file says: 8GiB, 500MB
+    #[arg(
+        long,
+        visible_alias = "max_memory",
+        value_name = "SIZE",
+        allow_negative_numbers = true
+    )]
+    max_memory: Option<String>,
+
     #[command(flatten)]
     talk: Talk,
 }
@@ -110,6 +119,9 @@ struct Cell {
     folder: PathBuf,
     options: toml::Table,
 }
+
+/// Options that say on what a cell is trained, which may be another machine when it goes on.
+const MACHINE: [&str; 4] = ["device", "cuda", "max-memory", "max_memory"];
 
 /// More runs than anybody waits for: most likely a slip in a grid.
 const MOST_CELLS: usize = 10_000;
@@ -347,7 +359,11 @@ fn read(args: &SweepArgs) -> Result<Vec<Cell>> {
     let file: File = files::parse_toml(&text).map_err(wrong)?;
     let mut cells = file.cells().map_err(wrong)?;
     for cell in &mut cells {
-        let own = [("data-dir", &args.data_dir), ("device", &args.device)];
+        let own = [
+            ("data-dir", &args.data_dir),
+            ("device", &args.device),
+            ("max-memory", &args.max_memory),
+        ];
         for (name, value) in own {
             if let Some(value) = value {
                 cell.options.insert(name.to_string(), value.clone().into());
@@ -402,10 +418,10 @@ fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<(bool, Summary)>
         "--resume" => {
             let words = ["ssan".into(), "train".into()].into_iter().chain(more);
             // The machine may be another than the one it began on.
-            let mut device = cell.options.clone();
-            device.retain(|name, _| name == "device" || name == "cuda");
-            let device = words_of(&device, &BTreeSet::new()).map_err(Error::Usage)?;
-            let words = words.chain(device.into_iter().map(OsString::from));
+            let mut machine = cell.options.clone();
+            machine.retain(|name, _| MACHINE.contains(&&name[..]));
+            let machine = words_of(&machine, &BTreeSet::new()).map_err(Error::Usage)?;
+            let words = words.chain(machine.into_iter().map(OsString::from));
             config::parse(&words.collect::<Vec<OsString>>())?
         }
         _ => parse(cell, &more)?,
@@ -427,8 +443,8 @@ fn keep_record(out: &Path, cells: &[Cell], write: bool) -> Result<()> {
     // Where it is computed makes no other run of it.
     let same = |options: &toml::Table| {
         let mut options = options.clone();
-        for name in ["device", "cuda", "no-graph", "data-dir", "data_dir"] {
-            options.remove(name);
+        for name in MACHINE.iter().chain(&["no-graph", "data-dir", "data_dir"]) {
+            options.remove(*name);
         }
         options
     };

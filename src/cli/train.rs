@@ -1,5 +1,7 @@
 //! `ssan train`.
 
+use std::ops::Range;
+
 use comfy_table::CellAlignment;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -8,9 +10,10 @@ use super::config;
 use super::options::{TaskFiles, TrainArgs};
 use super::output::{Text, abridged, counted, print, table};
 use crate::data::{self, Domain, Labelling, Split, Task};
-use crate::device::{self, Chosen};
+use crate::device::{self, Chosen, Device};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::graph::Graph;
 use crate::inference::TrainedModel;
 use crate::model::Parameters;
 use crate::model_file;
@@ -19,12 +22,13 @@ use crate::predictions;
 use crate::report::Report;
 use crate::run::embedding::embedding;
 use crate::run::{
-    self, CheckpointEvery, Config, ControlSummary, Interrupt, PartitionSummary, Program, Recorder,
-    RunDirectory, Summary, TransferGain, TransferSummary, Unfinished, checkpoint,
+    self, CheckpointEvery, Config, ControlSummary, Finished, Interrupt, PartitionSummary, Program,
+    Recorder, RunDirectory, Summary, TransferGain, TransferSummary, Unfinished, checkpoint,
 };
+use crate::train::memory::{self, Footprint, Limit, Plan};
 use crate::train::{
-    Control, EpochMetrics, Options, Outcome, PartitionResult, Pause, Problem, Select, Session,
-    Snapshot, Watch, memory, train_watched, transfer,
+    Control, EpochMetrics, Groups, Options, Outcome, PartitionResult, Pause, Problem, Select,
+    Session, Snapshot, Watch, train_watched, transfer,
 };
 
 /// What `--json` prints.
@@ -58,6 +62,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     if let Some(folder) = &args.out {
         RunDirectory::check(folder, args.force)?;
     }
+    let is_new = resumed.is_none();
     let options = args.options()?;
     let partitions = args.partitions()?;
     let checkpoints = args.checkpoints()?;
@@ -81,25 +86,55 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         args.resume.is_some(),
     )?;
     let task = read_task(args, &files)?;
-    memory::check(&task, partitions, &options)?;
+    let limit = Limit::of_host(args.max_memory);
+    let plan = match is_new {
+        true => Plan::new(&task, partitions, &options, args.at_once, limit)?,
+        false => Plan::resumed(&task, partitions, &options, args.at_once, limit)?,
+    };
     let labelling = labelling(args, &files, &task)?;
     let splits = task.splits(&labelling, partitions, args.seed)?;
     describe(&text, &task, &splits)?;
     let problem = Problem::new(&task, &splits, &options);
+    let comparisons = Comparisons::plan(args, &task, &problem, &options, limit)?;
     let dimensions = problem.dimensions(&options);
-    let initial: Vec<Parameters> = match &files.init {
-        Some(file) => vec![parameters::load(file, &dimensions)?; problem.networks()],
-        None => problem.initial_parameters(&options, args.seed),
+    let trainer = Trainer {
+        chosen: &chosen,
+        args,
+        text: &text,
+        given: match &files.init {
+            Some(file) => Some(parameters::load(file, &dimensions)?),
+            None => None,
+        },
     };
-    let load = |graph| chosen.device.load_with(graph, args.cuda_options());
+    let plan = match is_new {
+        true => trainer.fit_card(plan, &problem, &options)?,
+        false => plan,
+    };
+    let groups = plan.groups;
     let kept = resumed.as_ref().and_then(Unfinished::load);
+    let mut finished = Finished::none(&splits, task.classes.len());
+    if let (Some(directory), None) = (&resumed, &kept) {
+        match Finished::load(directory) {
+            Ok(found) => finished = found.unwrap_or(finished),
+            Err(error) => text.note(format_args!("{error}: the run begins again")),
+        }
+    }
+    let trained = finished.partitions.len();
+    let mut left = groups.ranges().skip_while(|group| group.start < trained);
+    let first = left
+        .next()
+        .expect("a run that is trained has no file of groups");
+    let mut initial = Vec::new();
     let session = match &kept {
         Some(_) => None,
-        None => Some(Session::new(&problem, &options, &initial, load)?),
+        None => {
+            initial = trainer.initial(&problem, first.clone(), &options);
+            let load = |graph| trainer.load(graph);
+            Some(Session::group(&problem, first, &options, &initial, load)?)
+        }
     };
 
     let device = chosen.device.to_string();
-    let is_new = resumed.is_none();
     let directory = match resumed {
         Some(directory) => directory,
         None => {
@@ -107,6 +142,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
                 program: Program {
                     version: env!("CARGO_PKG_VERSION").to_string(),
                     device: device.clone(),
+                    at_once: (groups.count() > 1).then(|| groups.at_once()),
                 },
                 data: fingerprints,
                 options: args.written(&options, partitions, &files, &labelling, &device),
@@ -122,41 +158,77 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         counted(options.members, "network"),
         directory.path().display()
     ))?;
+    if groups.count() > 1 {
+        text.line(format_args!(
+            "{partitions} partitions in {} groups of at most {}, one after the other: {}",
+            groups.count(),
+            groups.at_once(),
+            plan.reason
+        ))?;
+    }
     let mut result = match session {
         Some(mut session) => {
             let dimensions = session.dimensions();
+            let footprint = Footprint::of_run(&task, partitions, &options);
             text.detail(format_args!(
-                "{} of {} parameters each, in about {:.1} MiB of memory",
-                counted(problem.networks(), "network"),
+                "{} of {} parameters each, in about {} of memory",
+                counted(session.networks(), "network"),
                 dimensions.parameter_count(),
-                memory::needed(&task, partitions, &options) / f64::from(1 << 20)
+                memory::shown(footprint.needed(groups.at_once()))
             ))?;
             for (domain, form) in ["source", "target"].iter().zip(session.first_layers()) {
                 text.detail(format_args!("first layer of the {domain}: {form}"))?;
             }
-            let mut progress = Progress::new(&options, partitions, &text);
-            let mut show = |epoch: &EpochMetrics| progress.show(epoch);
-            let outcome = record(&directory, &options, &mut session, checkpoints, &mut show);
-            progress.bar.finish_and_clear();
-            // What it took on the device is free.
-            drop(session);
-            let outcome = match outcome {
-                Ok(outcome) => outcome,
-                Err(stopped) => return Err(stopped.told(directory, is_new, &text)),
-            };
-            let (recipe, select) = (args.recipe(), args.select(&options));
-            let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
-            let labels = predictions::predictions(&splits, &outcome.opinions, task.classes.len());
+            loop {
+                let group = session.partitions();
+                let mut progress = Progress::new(&options, "", &session, &text);
+                let mut show = |epoch: &EpochMetrics| progress.show(epoch);
+                let outcome = record(
+                    &directory,
+                    &finished,
+                    &options,
+                    &mut session,
+                    checkpoints,
+                    &mut show,
+                );
+                progress.bar.finish_and_clear();
+                // What it took on the device is free.
+                drop(session);
+                let (outcome, metrics) = match outcome {
+                    Ok(ended) => ended,
+                    Err(stopped) => return Err(stopped.told(directory, is_new, &text)),
+                };
+                let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
+                for (p, model) in group.clone().zip(&models) {
+                    model.save(&directory.file(&model_file::name(p)))?;
+                }
+                if group.start == 0 {
+                    let picture = embedding(&task, &splits[0], &models[0], &initial[0])?;
+                    directory.write(run::EMBEDDING, &picture)?;
+                }
+                finished.take(&problem, &splits, &outcome, metrics);
+                drop((outcome, models));
+                let Some(group) = left.next() else { break };
+                finished.save(&directory)?;
+                initial = trainer.initial(&problem, group.clone(), &options);
+                let load = |graph| trainer.load(graph);
+                session = match Session::group(&problem, group, &options, &initial, load) {
+                    Ok(session) => session,
+                    Err(error) => {
+                        let stopped = Stopped::before(error, &finished);
+                        return Err(stopped.told(directory, is_new, &text));
+                    }
+                };
+            }
+            let ms_per_epoch = finished.ms_per_epoch();
+            let labels = finished.predictions.finish(&splits);
             let table = predictions::to_csv(&labels, &task.classes);
             directory.write(run::PREDICTIONS, &table)?;
-            for (p, model) in models.iter().enumerate() {
-                model.save(&directory.file(&model_file::name(p)))?;
-            }
-            let picture = embedding(&task, &splits[0], &models[0], &initial[0])?;
-            directory.write(run::EMBEDDING, &picture)?;
+            let (recipe, select) = (args.recipe(), args.select(&options));
+            let summary = Summary::new(&task, finished.partitions, device, recipe, select);
             let result = Unfinished {
-                ms_per_epoch: outcome.ms_per_epoch,
-                summary: Summary::new(&task, &problem, &outcome, device, recipe, select),
+                ms_per_epoch,
+                summary,
             };
             result.save(&directory)?;
             result
@@ -166,16 +238,14 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
             kept.expect("else there is a session")
         }
     };
-    for kind in args.controls() {
+    drop(initial);
+    for (kind, plan) in comparisons.controls {
         let done = |control: &ControlSummary| control.name == kind;
         if result.summary.controls.iter().any(done) {
             continue;
         }
         let (problem, options) = kind.of(&problem, &options, args.seed);
-        let mut session = Session::new(&problem, &options, &initial, load)?;
-        let progress = Progress::new(&options, partitions, &text);
-        progress.bar.set_prefix(format!("{}: ", kind.name()));
-        let outcome = compare(&mut session, &options, progress, kind.name(), &directory)?;
+        let outcome = trainer.compare(plan, &problem, &options, kind.name(), &directory)?;
         result.summary.add_control(kind, &outcome);
         result.save(&directory)?;
     }
@@ -183,8 +253,11 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         ms_per_epoch,
         mut summary,
     } = result;
-    if args.check_transfer {
-        summary.transfer = check_transfer(&problem, &options, args, &chosen, &text, &directory)?;
+    if let Some(plans) = comparisons.transfer {
+        let summarised = check_transfer(plans, &trainer, &problem, &options, &directory)?;
+        summary.transfer = Some(summarised);
+    } else if args.check_transfer {
+        text.note("--check-transfer needs two labelled target rows of each class: it is left out");
     }
     directory.write(run::SUMMARY, summary.to_json().as_bytes())?;
     report(&directory, &text);
@@ -238,6 +311,8 @@ fn discard(directory: RunDirectory, text: &Text) {
 /// Why a run did not come to its end.
 struct Stopped {
     error: Error,
+    /// Partitions of the groups that are trained, before the one that was.
+    finished: usize,
     /// Epochs of its checkpoint.
     checkpoint: Option<usize>,
     /// Whether it left metrics.
@@ -245,14 +320,30 @@ struct Stopped {
 }
 
 impl Stopped {
+    /// Before a group is trained that comes after the `finished` ones.
+    fn before(error: Error, finished: &Finished) -> Stopped {
+        Stopped {
+            error,
+            finished: finished.partitions.len(),
+            checkpoint: None,
+            has_metrics: finished.metrics > 0,
+        }
+    }
+
     /// The error for the user, who learns what is kept. Of a new run that left nothing, nothing
     /// stays.
     fn told(self, directory: RunDirectory, is_new: bool, text: &Text) -> Error {
         let folder = directory.path().display().to_string();
-        let on = match self.checkpoint {
-            Some(epochs) => format!("ssan train --resume {folder} goes on from epoch {epochs}"),
-            None => format!("ssan train --resume {folder} begins it again"),
+        let after = match self.finished {
+            0 => String::new(),
+            n => format!(" after its first {}", counted(n, "partition")),
         };
+        let on = match (self.checkpoint, self.finished) {
+            (Some(epochs), _) => format!("goes on from epoch {epochs}{after}"),
+            (None, 0) => "begins it again".to_string(),
+            (None, _) => format!("goes on{after}"),
+        };
+        let on = format!("ssan train --resume {folder} {on}");
         match self.error {
             Error::Interrupted { signal, .. } => Error::Interrupted {
                 signal,
@@ -263,33 +354,36 @@ impl Stopped {
                 error
             }
             error => {
-                let kept = match self.checkpoint {
-                    Some(_) => "its options, metrics and last checkpoint",
-                    None => "its options and metrics",
-                };
-                text.note(format_args!("{folder} keeps {kept}; {on}"));
+                let mut kept = vec!["options", "metrics"];
+                if self.finished > 0 {
+                    kept.push("trained partitions");
+                }
+                if self.checkpoint.is_some() {
+                    kept.push("last checkpoint");
+                }
+                let last = kept.pop().expect("two at least");
+                let kept = format!("{} and {last}", kept.join(", "));
+                text.note(format_args!("{folder} keeps its {kept}; {on}"));
                 error
             }
         }
     }
 }
 
-/// Trains, from the checkpoint in `directory` if there is one, and records there what happens.
+/// Trains the group of partitions after the `finished` ones, from the checkpoint in `directory` if
+/// there is one of it, and records there what happens. Returns the length of the metrics too.
 fn record(
     directory: &RunDirectory,
+    finished: &Finished,
     options: &Options,
     session: &mut Session<f32>,
     checkpoints: CheckpointEvery,
     show: &mut dyn FnMut(&EpochMetrics),
-) -> std::result::Result<Outcome, Stopped> {
-    let before = |error| Stopped {
-        error,
-        checkpoint: None,
-        has_metrics: false,
-    };
-    let networks = session.problem().networks();
+) -> std::result::Result<(Outcome, u64), Stopped> {
+    let before = |error| Stopped::before(error, finished);
+    let networks = session.networks();
     let (mut recorder, found) =
-        Recorder::new(directory, networks, checkpoints, show).map_err(before)?;
+        Recorder::new(directory, finished, networks, checkpoints, show).map_err(before)?;
     let mut told = Vec::new();
     if let Some(start) = found {
         let restored = session.restore(&start.snapshot).map_err(before)?;
@@ -300,7 +394,7 @@ fn record(
     let outcome = train_watched(session, options, told, &mut recorder);
     let outcome = recorder.flush().and(outcome);
     let error = match outcome {
-        Ok(Some(outcome)) => return Ok(outcome),
+        Ok(Some(outcome)) => return Ok((outcome, recorder.metrics())),
         Ok(None) => Error::Interrupted {
             signal: recorder.signal().expect("only a signal stops a run"),
             done: String::new(),
@@ -309,43 +403,83 @@ fn record(
     };
     Err(Stopped {
         error,
+        finished: finished.partitions.len(),
         checkpoint: recorder.checkpoint(),
-        has_metrics: recorder.has_metrics(),
+        has_metrics: recorder.metrics() > 0,
     })
 }
 
-/// Trains the run, and its controls, on the folds of the labelled target rows; `None` where there are
-/// too few.
+/// Groups of what a run is compared with.
+struct Comparisons {
+    controls: Vec<(Control, Groups)>,
+    /// Folds of each partition; groups of the run and of each of [`Control::ALL`] on all folds.
+    transfer: Option<(usize, Vec<Groups>)>,
+}
+
+impl Comparisons {
+    /// What `args` ask for, as far as there are enough labelled rows.
+    ///
+    /// # Errors
+    /// It does not fit into memory.
+    fn plan(
+        args: &TrainArgs,
+        task: &Task,
+        problem: &Problem,
+        options: &Options,
+        limit: Option<Limit>,
+    ) -> Result<Comparisons> {
+        let partitions = problem.partitions.len();
+        let controls = args.controls().into_iter().map(|kind| {
+            let control = Some(kind);
+            let footprint = Footprint::of_comparison(task, partitions, options, control, 2);
+            let option = match kind {
+                Control::TargetOnly => "--baseline target-only",
+                Control::Noise => "--control noise",
+            };
+            Ok((kind, memory::comparison_groups(option, footprint, limit)?))
+        });
+        let controls = controls.collect::<Result<_>>()?;
+        let folds = transfer::folds_each(problem).filter(|_| args.check_transfer);
+        let transfer = folds.map(|folds| -> Result<_> {
+            let (of_folds, all) = (transfer::options(options), partitions * folds);
+            // The run, its folds, and the control's.
+            let run = Footprint::of_comparison(task, all, &of_folds, None, 2);
+            let controls = Control::ALL
+                .map(|kind| Footprint::of_comparison(task, all, &of_folds, Some(kind), 3));
+            let groups = std::iter::once(run)
+                .chain(controls)
+                .map(|footprint| memory::comparison_groups("--check-transfer", footprint, limit));
+            Ok((folds, groups.collect::<Result<_>>()?))
+        });
+        Ok(Comparisons {
+            controls,
+            transfer: transfer.transpose()?,
+        })
+    }
+}
+
+/// Trains the run, and its controls, on the folds of the labelled target rows, in groups as planned.
 fn check_transfer(
+    (folds, groups): (usize, Vec<Groups>),
+    trainer: &Trainer,
     problem: &Problem,
     options: &Options,
-    args: &TrainArgs,
-    chosen: &Chosen,
-    text: &Text,
     directory: &RunDirectory,
-) -> Result<Option<TransferSummary>> {
-    let Some(folds) = transfer::folds(problem) else {
-        text.note("--check-transfer needs two labelled target rows of each class: it is left out");
-        return Ok(None);
+) -> Result<TransferSummary> {
+    let (folds, options) = (transfer::folds(problem, folds), transfer::options(options));
+    let trainer = Trainer {
+        given: None,
+        ..*trainer
     };
-    let options = Options {
-        members: 1,
-        ..*options
+    let train = |groups, problem: &Problem, options: &Options, name: &str| {
+        let name = format!("transfer, {name}");
+        trainer.compare(groups, problem, options, &name, directory)
     };
-    let partitions = folds.partitions.len();
-    let train = |problem: &Problem, options: &Options, name: &str| {
-        let initial = problem.initial_parameters(options, args.seed);
-        let load = |graph| chosen.device.load_with(graph, args.cuda_options());
-        let mut session = Session::new(problem, options, &initial, load)?;
-        let progress = Progress::new(options, partitions, text);
-        progress.bar.set_prefix(format!("transfer, {name}: "));
-        compare(&mut session, options, progress, name, directory)
-    };
-    let run = train(&folds, &options, "run")?;
+    let run = train(groups[0], &folds, &options, "run")?;
     let mut gains = Vec::new();
-    for kind in Control::ALL {
-        let (problem, options) = kind.of(&folds, &options, args.seed);
-        let control = train(&problem, &options, kind.name())?;
+    for (kind, &groups) in Control::ALL.into_iter().zip(&groups[1..]) {
+        let (problem, options) = kind.of(&folds, &options, trainer.args.seed);
+        let control = train(groups, &problem, &options, kind.name())?;
         let (mean, standard_error) =
             transfer::gain(&run, &control).expect("held-out rows are known");
         gains.push(TransferGain {
@@ -356,41 +490,99 @@ fn check_transfer(
     }
     let verdicts: Vec<&str> = gains.iter().map(TransferGain::verdict).collect();
     let accuracies = run.iter().filter_map(|result| result.accuracy_chosen);
-    Ok(Some(TransferSummary {
+    let partitions = folds.partitions.len();
+    Ok(TransferSummary {
         folds: partitions,
         accuracy: accuracies.sum::<f64>() / partitions as f64,
         verdict: verdicts.join("; "),
         gains,
-    }))
+    })
 }
 
-/// What becomes of the partitions of a run called `name` to compare with.
-fn compare(
-    session: &mut Session<f32>,
-    options: &Options,
-    progress: Progress,
-    name: &str,
-    directory: &RunDirectory,
-) -> Result<Vec<PartitionResult>> {
-    let mut listener = Listener {
-        interrupt: Interrupt::catch()?,
-        progress,
-    };
-    let outcome = train_watched(session, options, Vec::new(), &mut listener);
-    listener.progress.bar.finish_and_clear();
-    if let Some(outcome) = outcome? {
-        return Ok(outcome.partitions);
+/// What trains a run and what it is compared with.
+struct Trainer<'a> {
+    chosen: &'a Chosen,
+    args: &'a TrainArgs,
+    text: &'a Text,
+    /// Initial parameters of every network, instead of drawn ones.
+    given: Option<Parameters>,
+}
+
+impl Trainer<'_> {
+    /// Initial parameters of the networks of the group `partitions`.
+    fn initial(
+        &self,
+        problem: &Problem,
+        partitions: Range<usize>,
+        options: &Options,
+    ) -> Vec<Parameters> {
+        match &self.given {
+            Some(given) => vec![given.clone(); partitions.len() * problem.members],
+            None => problem.initial_parameters_of(partitions, options, self.args.seed),
+        }
     }
-    let signal = listener.interrupt.signal();
-    let signal = signal.expect("only a signal stops a run");
-    Err(Error::Interrupted {
-        signal,
-        done: format!(
-            "by signal {signal} while {name} was trained: {0} keeps the models and predictions, \
-             ssan train --resume {0} goes on",
-            directory.path().display()
-        ),
-    })
+
+    /// Loads a recorded step to the device.
+    fn load(&self, graph: Graph<f32>) -> Result<Box<dyn Device<f32>>> {
+        self.chosen
+            .device
+            .load_with(graph, self.args.cuda_options())
+    }
+
+    /// The `plan` with groups that fit on a CUDA device too.
+    fn fit_card(&self, plan: Plan, problem: &Problem, options: &Options) -> Result<Plan> {
+        match self.chosen.device.free_memory()? {
+            Some(free) if plan.groups.at_once() > 1 => {
+                let limit = Limit::of_card(self.args.max_memory, free);
+                let initial = self.initial(problem, 0..2, options);
+                Ok(plan.on_card::<f32>(problem, options, &initial, limit))
+            }
+            _ => Ok(plan),
+        }
+    }
+
+    /// What becomes of the partitions of a run called `name` to compare with, in these groups.
+    fn compare(
+        &self,
+        groups: Groups,
+        problem: &Problem,
+        options: &Options,
+        name: &str,
+        directory: &RunDirectory,
+    ) -> Result<Vec<PartitionResult>> {
+        let plan = Plan {
+            groups,
+            reason: String::new(),
+        };
+        let groups = self.fit_card(plan, problem, options)?.groups;
+        let mut results = Vec::new();
+        for group in groups.ranges() {
+            let initial = self.initial(problem, group.clone(), options);
+            let load = |graph| self.load(graph);
+            let mut session = Session::group(problem, group, options, &initial, load)?;
+            let mut listener = Listener {
+                interrupt: Interrupt::catch()?,
+                progress: Progress::new(options, name, &session, self.text),
+            };
+            let outcome = train_watched(&mut session, options, Vec::new(), &mut listener);
+            listener.progress.bar.finish_and_clear();
+            if let Some(outcome) = outcome? {
+                results.extend(outcome.partitions);
+                continue;
+            }
+            let signal = listener.interrupt.signal();
+            let signal = signal.expect("only a signal stops a run");
+            return Err(Error::Interrupted {
+                signal,
+                done: format!(
+                    "by signal {signal} while {name} was trained: {0} keeps the models and \
+                     predictions, ssan train --resume {0} goes on",
+                    directory.path().display()
+                ),
+            });
+        }
+        Ok(results)
+    }
 }
 
 /// Shows a run that leaves nothing, and stops it at a signal.
@@ -513,41 +705,58 @@ fn describe(text: &Text, task: &Task, splits: &[Split]) -> Result<()> {
 /// Progress over epochs, on a terminal alone, unless nothing is to be said.
 struct Progress {
     bar: ProgressBar,
-    /// Sums over the partitions of the current epoch: loss, accuracy, partitions with an accuracy.
-    sums: (f64, f64, usize),
-    partitions: usize,
+    /// Sums over the networks of the current epoch: loss, accuracy, networks with an accuracy, all.
+    sums: (f64, f64, usize, usize),
+    networks: usize,
 }
 
 impl Progress {
-    fn new(options: &Options, partitions: usize, text: &Text) -> Progress {
+    /// Of a `session` of the run `name`, of the run itself without a name.
+    fn new(options: &Options, name: &str, session: &Session<f32>, text: &Text) -> Progress {
         let bar = match text.talk.quiet {
             true => ProgressBar::hidden(),
             false => ProgressBar::new(options.epochs as u64),
         };
         let style = "{prefix}{bar:30} {pos}/{len} epochs  {msg}  {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+        let (group, all) = (session.partitions(), session.problem().all());
+        let group = match group == all {
+            true => String::new(),
+            false => format!(
+                "partitions {} to {} of {}",
+                group.start,
+                group.end - 1,
+                all.len()
+            ),
+        };
+        let prefix = [name, &group].into_iter().filter(|part| !part.is_empty());
+        let prefix: Vec<&str> = prefix.collect();
+        if !prefix.is_empty() {
+            bar.set_prefix(format!("{}: ", prefix.join(", ")));
+        }
         Progress {
             bar,
-            sums: (0.0, 0.0, 0),
-            partitions,
+            sums: (0.0, 0.0, 0, 0),
+            networks: session.networks(),
         }
     }
 
     fn show(&mut self, epoch: &EpochMetrics) {
-        let (loss, accuracy, known) = &mut self.sums;
+        let (loss, accuracy, known, seen) = &mut self.sums;
         *loss += epoch.total;
+        *seen += 1;
         if let Some(value) = epoch.unlabelled_acc {
             *accuracy += value;
             *known += 1;
         }
-        if epoch.partition + 1 < self.partitions {
+        if *seen < self.networks {
             return;
         }
-        let mut message = format!("loss {:.4}", *loss / self.partitions as f64);
+        let mut message = format!("loss {:.4}", *loss / self.networks as f64);
         if *known > 0 {
             message += &format!("  accuracy {:.1} %", *accuracy / *known as f64);
         }
-        self.sums = (0.0, 0.0, 0);
+        self.sums = (0.0, 0.0, 0, 0);
         self.bar.set_message(message);
         self.bar.set_position(epoch.epoch as u64 + 1);
     }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
-use super::{Cpu, Cuda, CudaOptions, Device, find};
+use super::{Cpu, Cuda, CudaOptions, Device, cuda, find};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::real::Real;
@@ -92,6 +92,17 @@ pub fn choose(request: Request) -> Result<Chosen> {
 }
 
 impl Choice {
+    /// Bytes that are free on a CUDA device; `None` for the CPU, whose memory is the host's.
+    ///
+    /// # Errors
+    /// The device does not tell.
+    pub fn free_memory(&self) -> Result<Option<usize>> {
+        match self {
+            Choice::Cpu => Ok(None),
+            Choice::Cuda(n) => cuda::free_memory(*n).map(Some),
+        }
+    }
+
     /// Loads a recorded step to the device. What the user should know about it goes to standard
     /// error.
     ///

@@ -82,7 +82,8 @@ impl<T: Real> Cuda<T> {
         let layout = Layout::of(&graph);
         let arithmetic = options.precision.arithmetic::<T>(card.capability)?;
         let launches = Launches::of(&graph, |product| arithmetic.rung(product));
-        let (sizes, needed) = arena_bytes::<T>(&layout);
+        let sizes = layout.bytes::<T>();
+        let needed = sizes.iter().sum();
 
         let mut note = None;
         let kernels = card.kernels::<T>(&launches, &mut note)?;
@@ -345,20 +346,11 @@ pub(super) fn describe(e: DriverError) -> String {
     }
 }
 
-/// Bytes of the three arenas of a step, and of all three.
-fn arena_bytes<T: Real>(layout: &Layout) -> ([usize; 3], usize) {
-    let sizes = [
-        layout.values_len() * size_of::<T>(),
-        layout.grads_len() * size_of::<T>(),
-        layout.labels_len() * size_of::<i32>(),
-    ];
-    (sizes, sizes.iter().sum())
-}
-
 fn too_little_memory(needed: usize, free: usize) -> Error {
     Error::Device(format!(
-        "the step needs {} MiB of the card's memory, of which {} MiB are free; train fewer \
-         partitions at once (--partition), or take a smaller --d_common",
+        "the step needs {} MiB of the card's memory, of which {} MiB are free: with a smaller \
+         --max-memory fewer partitions train at once; fewer --members or a smaller --d_common need \
+         less",
         needed.div_ceil(1 << 20),
         free >> 20
     ))

@@ -327,6 +327,20 @@ pub struct Layout {
 impl Layout {
     /// The layout of `graph`'s buffers.
     pub fn of<T: Real>(graph: &Graph<T>) -> Layout {
+        Layout::of_partitions(graph, graph.partitions())
+    }
+
+    /// What the layout would be if `partitions` had been recorded side by side, as is known of a
+    /// graph of two or more: of one it does not show which buffers all share.
+    pub fn of_partitions<T: Real>(graph: &Graph<T>, partitions: usize) -> Layout {
+        assert!(
+            graph.partitions() > 1 || partitions == 1,
+            "a graph of several partitions"
+        );
+        let side_by_side = |recorded: usize| match recorded == graph.partitions() {
+            true => partitions,
+            false => recorded,
+        };
         let place = |size: &mut usize, len: usize| {
             let start = *size;
             *size = (start + len).next_multiple_of(ALIGNMENT);
@@ -335,22 +349,30 @@ impl Layout {
         let mut sizes = [0; 3];
         let (mut values, mut grads) = (Vec::new(), Vec::new());
         for (id, info) in graph.vars.iter().enumerate() {
+            let len = side_by_side(info.shape.partitions) * info.shape.block();
             let value = match info.storage == id {
-                true => place(&mut sizes[0], info.shape.len()),
+                true => place(&mut sizes[0], len),
                 false => Range::clone(&values[info.storage]),
             };
             values.push(value);
-            let len = if info.has_grad { info.shape.len() } else { 0 };
+            let len = if info.has_grad { len } else { 0 };
             grads.push(place(&mut sizes[1], len));
         }
         let labels = graph.labels.iter();
-        let labels = labels.map(|(l, _)| place(&mut sizes[2], l.partitions * l.rows));
+        let labels = labels.map(|(l, _)| place(&mut sizes[2], side_by_side(l.partitions) * l.rows));
         Layout {
             values,
             grads,
             labels: labels.collect(),
             sizes,
         }
+    }
+
+    /// Bytes of the arenas of values, gradients and labels.
+    pub fn bytes<T: Real>(&self) -> [usize; 3] {
+        let [values, grads, labels] = self.sizes;
+        let real = size_of::<T>();
+        [values * real, grads * real, labels * size_of::<i32>()]
     }
 
     /// Elements of the arena of values.

@@ -181,17 +181,18 @@ fn epochs(path: &Path) -> Result<Vec<Epoch>> {
         let metrics: EpochMetrics =
             serde_json::from_slice(&line).map_err(|e| wrong(&e.to_string()))?;
         possible(&metrics).map_err(|cause| wrong(&cause))?;
-        if metrics.epoch == epochs.len() {
-            epochs.push(Epoch::default());
-        } else if Some(metrics.epoch) != epochs.len().checked_sub(1) {
+        // Partitions in groups begin again at epoch 0.
+        if metrics.epoch > epochs.len() {
             return Err(wrong(&format!(
                 "epoch {} comes after {} epochs",
                 metrics.epoch,
                 epochs.len()
             )));
         }
-        let last = epochs.last_mut().expect("one was pushed");
-        last.take(&metrics);
+        if metrics.epoch == epochs.len() {
+            epochs.push(Epoch::default());
+        }
+        epochs[metrics.epoch].take(&metrics);
     }
     match epochs.is_empty() {
         true => Err(Error::file(path, "is damaged: it holds no epochs")),

@@ -1,6 +1,7 @@
 //! Checkpoints: a run's state as safetensors, `value.0`, …, `kept.0`, … (`F32`) and `labels.0`, …
-//! (`I32`), with the epochs trained, the length of the metrics' file then, what is kept of each
-//! partition, and a checksum of it all as JSON in the metadata.
+//! (`I32`), with the first partition of the group that was trained, its epochs, the length of the
+//! metrics' file then, what is kept of each partition, and a checksum of it all as JSON in the
+//! metadata.
 //!
 //! The checkpoint before the last is kept too: should the last be cut short or damaged, the run goes
 //! on from there, and ends with the same bytes.
@@ -25,7 +26,7 @@ pub const LAST: &str = "checkpoint.safetensors";
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 
 /// Version of the format; a change that an older reader would misread raises it.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Key of the metadata.
 const KEY: &str = "ssan-checkpoint";
@@ -33,6 +34,8 @@ const KEY: &str = "ssan-checkpoint";
 /// A run between two steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
+    /// The first partition of the group that is trained: 0 where all are trained at once.
+    pub first: usize,
     /// What the steps work on.
     pub snapshot: Snapshot<f32>,
     /// Length of the metrics' file, in bytes: those of all epochs but the last.
@@ -42,6 +45,7 @@ pub struct Checkpoint {
 #[derive(Serialize, Deserialize)]
 struct Description {
     format: u32,
+    first: usize,
     epochs: usize,
     metrics: u64,
     chosen: Vec<Chosen>,
@@ -87,10 +91,11 @@ impl Checkpoint {
         tensors.extend(labels);
         tensors.extend(reals("kept", &selection.values));
         let chosen = selection.chosen.clone();
-        let mut hash = hash(*epochs, self.metrics, &chosen);
+        let mut hash = hash([self.first, *epochs], self.metrics, &chosen);
         tensors.iter().for_each(|(.., bytes)| hash.update(bytes));
         let description = Description {
             format: FORMAT,
+            first: self.first,
             epochs: *epochs,
             metrics: self.metrics,
             chosen,
@@ -116,9 +121,9 @@ impl Checkpoint {
 }
 
 /// The checksum's beginning.
-fn hash(epochs: usize, metrics: u64, chosen: &[Chosen]) -> Sha256 {
+fn hash([first, epochs]: [usize; 2], metrics: u64, chosen: &[Chosen]) -> Sha256 {
     let chosen = serde_json::to_string(chosen).expect("numbers");
-    Sha256::new().chain_update(format!("{epochs} {metrics} {chosen} "))
+    Sha256::new().chain_update(format!("{first} {epochs} {metrics} {chosen} "))
 }
 
 /// The checkpoint in the bytes of a file.
@@ -139,7 +144,8 @@ fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
             description.format
         ));
     }
-    let mut hash = hash(description.epochs, description.metrics, &description.chosen);
+    let numbers = [description.first, description.epochs];
+    let mut hash = hash(numbers, description.metrics, &description.chosen);
     let mut all = |prefix: &str, kind: Dtype| -> Cause<Vec<&[u8]>> {
         let mut found = BTreeMap::new();
         for (name, view) in file.iter() {
@@ -175,6 +181,7 @@ fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
         .into_iter()
         .map(|bytes| four(bytes).map(i32::from_le_bytes).collect());
     Ok(Checkpoint {
+        first: description.first,
         snapshot: Snapshot {
             epochs: description.epochs,
             values: reals(values),
@@ -194,6 +201,7 @@ mod tests {
 
     fn checkpoint(epochs: usize) -> Checkpoint {
         Checkpoint {
+            first: 4,
             snapshot: Snapshot {
                 epochs,
                 values: (0..12)

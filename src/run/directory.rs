@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{
-    CONFIG, Config, EMBEDDING, METRICS, PREDICTIONS, Program, REPORT, SPLITS, SUMMARY, UNFINISHED,
-    checkpoint,
+    CONFIG, Config, EMBEDDING, FINISHED, METRICS, PREDICTIONS, Program, REPORT, SPLITS, SUMMARY,
+    UNFINISHED,     checkpoint,
 };
 use crate::error::{Error, Result};
 use crate::files;
@@ -16,10 +16,11 @@ use crate::model_file;
 const LOCK: &str = "run.lock";
 
 /// Files of a run, besides the models, in the order in which they are removed.
-const FILES: [&str; 10] = [
-    // With these a run has ended, or all of it but comparisons.
+const FILES: [&str; 11] = [
+    // With these a run has ended, or all of it but comparisons, or groups of its partitions.
     SUMMARY,
     UNFINISHED,
+    FINISHED,
     METRICS,
     PREDICTIONS,
     EMBEDDING,
@@ -155,12 +156,31 @@ impl RunDirectory {
         self.file(SUMMARY).is_file()
     }
 
+    /// Refuses the folder of a run whose partitions are not all trained; others are none of a run, or
+    /// have all models.
+    ///
+    /// # Errors
+    /// There are partitions left to train.
+    pub fn check_trained(path: &Path) -> Result<()> {
+        let has = |name: &str| path.join(name).is_file();
+        match has(CONFIG) && !has(SUMMARY) && !has(UNFINISHED) {
+            true => {
+                let shown = path.display();
+                let cause = format!(
+                    "the run has partitions left to train: ssan train --resume {shown} goes on"
+                );
+                Err(Error::file(path, cause))
+            }
+            false => Ok(()),
+        }
+    }
+
     /// Removes what only an unfinished run needs.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn finish(self) -> Result<()> {
-        for name in [UNFINISHED, checkpoint::LAST, checkpoint::PREVIOUS] {
+        for name in [UNFINISHED, FINISHED, checkpoint::LAST, checkpoint::PREVIOUS] {
             remove(&self.file(name))?;
         }
         self.remove_unfinished()?;
@@ -189,7 +209,7 @@ impl RunDirectory {
         let here = names(&self.path)?.into_iter();
         let models = here.filter(|name| model_file::partition(name).is_some());
         let mut all: Vec<String> = FILES.map(String::from).into();
-        all.splice(2..2, models);
+        all.splice(3..3, models);
         for name in all {
             remove(&self.file(&name))?;
         }

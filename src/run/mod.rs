@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `config.toml` | every option, fingerprints of the data, version and device: [`Config`] |
 //! | `splits.json` | rows of source, labelled and unlabelled target, per partition |
-//! | `metrics.jsonl` | [`EpochMetrics`](crate::train::EpochMetrics), a line per epoch and network |
+//! | `metrics.jsonl` | [`EpochMetrics`](crate::train::EpochMetrics), a line per epoch and network; where partitions are trained in groups, group by group |
 //! | `model-0.safetensors`, … | the trained model of each partition: [`crate::model_file`] |
 //! | `predictions.csv` | labels of the unlabelled rows: [`crate::predictions`] |
 //! | `embedding.npz` | rows in the common space before and after training: [`embedding`] |
 //! | `summary.json` | the result: [`Summary`]; written last, so that with it the run has ended |
 //! | `report.html` | all of it to look at: [`crate::report`] |
 //! | `checkpoint.safetensors`, `checkpoint.previous.safetensors` | while it has not: [`checkpoint`] |
+//! | `groups.unfinished.json` | while groups of partitions are left to train: [`Finished`] |
 //! | `summary.unfinished.json` | while only comparisons are left to train: [`Unfinished`] |
 //! | `run.lock` | held by the process that trains |
 //!
@@ -22,12 +23,14 @@ pub mod checkpoint;
 mod config;
 mod directory;
 pub mod embedding;
+mod finished;
 mod interrupt;
 mod recorder;
 mod summary;
 
 pub use config::{Config, Fingerprints, Program};
 pub use directory::RunDirectory;
+pub use finished::{FINISHED, Finished};
 pub use interrupt::Interrupt;
 pub use recorder::{CheckpointEvery, Recorder, Start};
 pub use summary::{

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{self, Checkpoint};
-use super::{Interrupt, METRICS, RunDirectory};
+use super::{Finished, Interrupt, METRICS, RunDirectory};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::train::{EpochMetrics, Pause, Snapshot, Watch};
@@ -20,7 +20,7 @@ pub enum CheckpointEvery {
     Time(Duration),
 }
 
-/// Where a run goes on.
+/// Where a group of partitions goes on.
 pub struct Start {
     /// The state.
     pub snapshot: Snapshot<f32>,
@@ -28,9 +28,11 @@ pub struct Start {
     pub told: Vec<EpochMetrics>,
 }
 
-/// What follows a run and writes to its folder.
+/// What follows a run, or a group of its partitions, and writes to the run's folder.
 pub struct Recorder<'a> {
     directory: &'a RunDirectory,
+    /// The first partition that is trained.
+    first: usize,
     path: PathBuf,
     metrics: BufWriter<File>,
     /// Length of the metrics' file.
@@ -44,29 +46,31 @@ pub struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    /// Begins a run, or goes on with it from its last checkpoint that is whole, which is returned
-    /// with the metrics before it; `networks` are the metrics of an epoch. `show` gets metrics as
-    /// they are written.
+    /// Begins the group of partitions after the `finished` ones, or goes on with it from its last
+    /// checkpoint that is whole, which is returned with the group's metrics before it; `networks`
+    /// are the metrics of an epoch. `show` gets metrics as they are written.
     ///
     /// # Errors
     /// The metrics' file cannot be written, or signals cannot be caught.
     pub fn new(
         directory: &'a RunDirectory,
+        finished: &Finished,
         networks: usize,
         every: CheckpointEvery,
         show: &'a mut dyn FnMut(&EpochMetrics),
     ) -> Result<(Recorder<'a>, Option<Start>)> {
         let path = directory.file(METRICS);
+        let (first, before) = (finished.partitions.len(), finished.metrics);
         let found = [checkpoint::LAST, checkpoint::PREVIOUS]
             .iter()
             .find_map(|name| {
                 let checkpoint = Checkpoint::load(&directory.file(name)).ok()?;
-                let told = told(&path, &checkpoint, networks)?;
-                Some((checkpoint, told))
+                let told = told(&path, before, &checkpoint, networks)?;
+                (checkpoint.first == first).then_some((checkpoint, told))
             });
         let length = found
             .as_ref()
-            .map_or(0, |(checkpoint, _)| checkpoint.metrics);
+            .map_or(before, |(checkpoint, _)| checkpoint.metrics);
         let failed = |e: std::io::Error| Error::file(&path, format!("cannot be written: {e}"));
         let options = File::options()
             .write(true)
@@ -79,6 +83,7 @@ impl<'a> Recorder<'a> {
         let interrupt = Interrupt::catch()?;
         let recorder = Recorder {
             directory,
+            first,
             metrics: BufWriter::new(file),
             path,
             length,
@@ -105,9 +110,9 @@ impl<'a> Recorder<'a> {
         self.checkpoint
     }
 
-    /// Whether metrics of any epoch are in the folder.
-    pub fn has_metrics(&self) -> bool {
-        self.length > 0
+    /// Length of the metrics in the folder, in bytes.
+    pub fn metrics(&self) -> u64 {
+        self.length
     }
 
     /// Writes what is still to be written.
@@ -121,10 +126,17 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// The metrics in the file at `path` that a checkpoint follows, if they are there.
-fn told(path: &Path, checkpoint: &Checkpoint, networks: usize) -> Option<Vec<EpochMetrics>> {
+/// The metrics in the file at `path`, from the byte `before` on, that a checkpoint follows, if they
+/// are there.
+fn told(
+    path: &Path,
+    before: u64,
+    checkpoint: &Checkpoint,
+    networks: usize,
+) -> Option<Vec<EpochMetrics>> {
     let bytes = files::read(path).ok()?;
-    let bytes = bytes.get(..usize::try_from(checkpoint.metrics).ok()?)?;
+    let place = |length: u64| usize::try_from(length).ok();
+    let bytes = bytes.get(place(before)?..place(checkpoint.metrics)?)?;
     let lines = std::str::from_utf8(bytes).ok()?.lines();
     let told: Option<Vec<EpochMetrics>> = lines.map(|l| serde_json::from_str(l).ok()).collect();
     let expected = checkpoint.snapshot.epochs.checked_sub(1)? * networks;
@@ -164,6 +176,7 @@ impl Watch<f32> for Recorder<'_> {
         self.flush()?;
         let epochs = snapshot.epochs;
         let checkpoint = Checkpoint {
+            first: self.first,
             snapshot,
             metrics: self.length,
         };

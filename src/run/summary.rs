@@ -121,25 +121,31 @@ pub struct PartitionSummary {
     pub evaluation: Option<Evaluation>,
 }
 
-impl Summary {
-    /// What `outcome` of `problem`, which `task` became, comes to.
-    pub fn new(
-        task: &Task,
-        problem: &Problem,
-        outcome: &Outcome,
-        device: String,
-        recipe: String,
-        select: String,
-    ) -> Summary {
+impl PartitionSummary {
+    /// Those of the partitions of `problem`, from `first` on, that `outcome` is of.
+    pub fn of(problem: &Problem, first: usize, outcome: &Outcome) -> Vec<PartitionSummary> {
         let opinions = outcome.opinions.chunks_exact(problem.members);
-        let labels = problem.partitions.iter().zip(opinions);
+        let labels = problem.partitions[first..].iter().zip(opinions);
         let partitions = outcome.partitions.iter().zip(labels);
         let partitions = partitions.map(|(result, (labels, opinions))| PartitionSummary {
             result: result.clone(),
             evaluation: labels.evaluate(opinions, problem.classes),
         });
+        partitions.collect()
+    }
+}
+
+impl Summary {
+    /// What all `partitions` of a run on `task` come to.
+    pub fn new(
+        task: &Task,
+        partitions: Vec<PartitionSummary>,
+        device: String,
+        recipe: String,
+        select: String,
+    ) -> Summary {
         let values = |of: fn(&PartitionResult) -> Option<f64>| -> Option<Vec<f64>> {
-            outcome.partitions.iter().map(of).collect()
+            partitions.iter().map(|p| of(&p.result)).collect()
         };
         let last = values(|p| p.accuracy_last).map(|values| mean_and_std(&values));
         let chosen = values(|p| p.accuracy_chosen).map(|values| mean_and_std(&values));
@@ -150,7 +156,7 @@ impl Summary {
             device,
             recipe,
             classes: task.classes.clone(),
-            partitions: partitions.collect(),
+            partitions,
             mean_last: last.map(|(mean, _)| mean),
             std_last: last.map(|(_, std)| std),
             mean_best: best.map(|(mean, _)| mean),

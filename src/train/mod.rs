@@ -1,12 +1,14 @@
 //! The protocol: partitions, epochs, metrics, results.
 //!
 //! Every partition is one draw of the labelled target rows and of the initial parameters; all of
-//! them train side by side in one recorded step. The result of a partition is the accuracy of its
+//! them train side by side in one recorded step, or, where memory does not allow it, in groups one
+//! after the other ([`Groups`]). The result of a partition is the accuracy of its
 //! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
 //! that looks at the test labels.
 
 mod control;
 mod first_layer;
+mod groups;
 pub mod memory;
 mod neighbours;
 mod problem;
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use control::Control;
 pub use first_layer::FirstLayer;
+pub use groups::Groups;
 pub use neighbours::Neighbours;
 pub use problem::{PartitionLabels, Problem, target_rows};
 pub use pseudo_labels::PseudoLabels;
@@ -77,8 +80,8 @@ pub struct Options {
     pub members: usize,
     /// Which state of the networks is the result.
     pub select: Select,
-    /// Epochs after which the run ends where no partition's consensus has risen; for
-    /// [`Select::Consensus`] alone.
+    /// Epochs after which the run ends where no partition's consensus has risen, of each group on
+    /// its own; for [`Select::Consensus`] alone.
     pub patience: Option<usize>,
 }
 
@@ -245,7 +248,7 @@ pub struct ClassPrototypes {
     pub means: Vec<f64>,
 }
 
-/// What a run ends with.
+/// What a run, or a group of its partitions, ends with.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// One result per partition.
@@ -292,7 +295,7 @@ pub fn train<T: Real>(
     Ok(outcome.expect("an observer does not stop a run"))
 }
 
-/// Trains `session`, new or restored, until `options.epochs` epochs are trained or `watch` stops
+/// Trains `session`, of all partitions or a group, new or restored, until `options.epochs` epochs are trained or `watch` stops
 /// it, which `None` tells. `told` are the metrics that were told before the session's state was
 /// taken.
 ///
@@ -304,8 +307,7 @@ pub fn train_watched<T: Real>(
     told: Vec<EpochMetrics>,
     watch: &mut dyn Watch<T>,
 ) -> Result<Option<Outcome>> {
-    let problem = session.problem();
-    let mut seen = Seen::new(problem);
+    let mut seen = Seen::new(session);
     told.iter().for_each(|metrics| seen.take(metrics));
     let mut take = |complete: Vec<EpochMetrics>, watch: &mut dyn Watch<T>| -> Result<()> {
         for metrics in &complete {
@@ -366,7 +368,7 @@ pub fn train_watched<T: Real>(
         take(complete, watch)?;
     }
     take(session.finish()?, watch)?;
-    let ms_per_epoch = median(&mut times) / problem.partitions.len() as f64;
+    let ms_per_epoch = median(&mut times) / session.partitions().len() as f64;
     let last = session.opinions()?;
     if done > candidate && options.select.is_candidate(done, options.epochs) {
         session.consider(options.select)?;
@@ -374,7 +376,7 @@ pub fn train_watched<T: Real>(
     let chosen = session.choose()?;
     let opinions = session.opinions()?;
     Ok(Some(Outcome {
-        partitions: seen.results(problem, done, &last, &chosen, &opinions),
+        partitions: seen.results(session, done, &last, &chosen, &opinions),
         opinions,
         parameters: session.parameters()?,
         prototypes: session.prototypes()?,
@@ -382,8 +384,10 @@ pub fn train_watched<T: Real>(
     }))
 }
 
-/// What the metrics of a run come to.
+/// What the metrics of a group of partitions come to.
 struct Seen {
+    /// Its first partition.
+    first: usize,
     /// The largest accuracy of each partition.
     best: Vec<Option<f64>>,
     /// The latest metrics of each network.
@@ -392,27 +396,30 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(problem: &Problem) -> Seen {
+    fn new<T: Real>(session: &Session<T>) -> Seen {
+        let partitions = session.partitions();
         Seen {
-            best: vec![None; problem.partitions.len()],
-            last: vec![None; problem.networks()],
-            members: problem.members,
+            first: partitions.start,
+            best: vec![None; partitions.len()],
+            last: vec![None; session.networks()],
+            members: session.problem().members,
         }
     }
 
     fn take(&mut self, metrics: &EpochMetrics) {
-        let best = &mut self.best[metrics.partition];
+        let partition = metrics.partition - self.first;
+        let best = &mut self.best[partition];
         if best.is_none_or(|b| metrics.unlabelled_acc.is_some_and(|a| a > b)) {
             *best = metrics.unlabelled_acc;
         }
-        let network = metrics.partition * self.members + metrics.member;
+        let network = partition * self.members + metrics.member;
         self.last[network] = Some(metrics.clone());
     }
 
     /// The result of each partition whose networks' `opinions` are these.
-    fn results(
+    fn results<T: Real>(
         &self,
-        problem: &Problem,
+        session: &Session<T>,
         epochs: usize,
         last: &[Opinions],
         chosen: &[usize],
@@ -420,8 +427,9 @@ impl Seen {
     ) -> Vec<PartitionResult> {
         let accuracies = |opinions: &[Opinions]| -> Vec<Option<f64>> {
             let each = opinions.chunks_exact(self.members);
-            let each = each.zip(&problem.partitions);
-            each.map(|(opinions, labels)| labels.evaluate(opinions, problem.classes))
+            let each = each.zip(session.labels());
+            let classes = session.problem().classes;
+            each.map(|(opinions, labels)| labels.evaluate(opinions, classes))
                 .map(|evaluation| evaluation.map(|e| e.accuracy))
                 .collect()
         };
@@ -433,7 +441,7 @@ impl Seen {
                 sum.map(|sum| sum / self.members as f64)
             };
             PartitionResult {
-                partition,
+                partition: self.first + partition,
                 epochs,
                 accuracy_last: accuracy_last[partition],
                 accuracy_best: self.best[partition],

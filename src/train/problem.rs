@@ -1,6 +1,7 @@
 //! A task and its splits as the arrays that a step works on.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::{Neighbours, Opinions, Options, vote};
 use crate::data::{Features, Split, Task};
@@ -81,20 +82,37 @@ impl Problem {
         }
     }
 
-    /// Networks that train side by side: the members of the first partition, of the second, …
+    /// Networks: the members of the first partition, of the second, …
     pub fn networks(&self) -> usize {
         self.partitions.len() * self.members
     }
 
+    /// The numbers of all partitions.
+    pub fn all(&self) -> Range<usize> {
+        0..self.partitions.len()
+    }
+
     /// Initial parameters of every network, see [`model::initial_parameters`].
     pub fn initial_parameters(&self, options: &Options, seed: u64) -> Vec<Parameters> {
+        self.initial_parameters_of(self.all(), options, seed)
+    }
+
+    /// Initial parameters of every network of the group `partitions`, see
+    /// [`model::initial_parameters`].
+    pub fn initial_parameters_of(
+        &self,
+        partitions: Range<usize>,
+        options: &Options,
+        seed: u64,
+    ) -> Vec<Parameters> {
         let dimensions = self.dimensions(options);
         let draw = |network| {
             let (partition, member) = (network / self.members, network % self.members);
             let how = options.initialisation;
             model::initial_parameters(&dimensions, how, seed, partition, member)
         };
-        (0..self.networks()).map(draw).collect()
+        let networks = partitions.start * self.members..partitions.end * self.members;
+        networks.map(draw).collect()
     }
 
     /// Sizes of the model that `options` make for it.

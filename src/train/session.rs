@@ -1,5 +1,7 @@
 //! One recorded step with its data: what a training run replays.
 
+use std::ops::Range;
+
 use crate::device::Device;
 use crate::error::{Cause, Result};
 use crate::graph::{Graph, Labels, Var};
@@ -9,16 +11,18 @@ use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
 use crate::train::select::consensus;
 use crate::train::{
-    ClassPrototypes, EpochMetrics, Opinions, Options, Problem, PseudoLabels, Select, Selection,
-    Snapshot, vote,
+    ClassPrototypes, EpochMetrics, Opinions, Options, PartitionLabels, Problem, PseudoLabels,
+    Select, Selection, Snapshot, vote,
 };
 
 /// Epochs of metrics that the device keeps before they are read back.
 pub(super) const RING: usize = 64;
 
-/// A recorded SSAN step for all partitions of a problem, ready to replay.
+/// A recorded SSAN step for partitions of a problem, all of them or a group, ready to replay.
 pub struct Session<'a, T: Real> {
     problem: &'a Problem,
+    /// Which partitions of the problem.
+    partitions: Range<usize>,
     /// What each network started from: weights in Gram form are formed from it.
     initial: &'a [Parameters],
     device: Box<dyn Device<T>>,
@@ -39,12 +43,28 @@ pub struct Session<'a, T: Real> {
 }
 
 impl<'a, T: Real> Session<'a, T> {
-    /// Records the step, with partition `p` starting from `initial[p]`, and loads it to a device.
+    /// Records the step of all partitions, with network `i` starting from `initial[i]`, and loads it
+    /// to a device.
     ///
     /// # Errors
     /// What `load` returns.
     pub fn new(
         problem: &'a Problem,
+        options: &Options,
+        initial: &'a [Parameters],
+        load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
+    ) -> Result<Session<'a, T>> {
+        Session::group(problem, problem.all(), options, initial, load)
+    }
+
+    /// As [`Session::new`], of the group `partitions` alone; `initial` are its networks'. Partitions
+    /// keep their numbers.
+    ///
+    /// # Errors
+    /// What `load` returns.
+    pub fn group(
+        problem: &'a Problem,
+        partitions: Range<usize>,
         options: &Options,
         initial: &'a [Parameters],
         load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
@@ -55,13 +75,14 @@ impl<'a, T: Real> Session<'a, T> {
             terms,
             ring,
             pseudo_targets,
-        } = record(problem, options, initial);
+        } = record(problem, partitions.clone(), options, initial);
         let known = |labels: &[i32]| labels.iter().filter(|&&l| l >= 0).count();
-        let counts = problem.partitions.iter();
+        let labels = &problem.partitions[partitions.clone()];
+        let counts = labels.iter();
         let counts = counts
             .map(|p| [known(&p.source), known(&p.labelled), known(&p.truth)])
             .collect();
-        let all_known = problem.partitions.iter();
+        let all_known = labels.iter();
         let all_known = all_known
             .map(|p| known(&p.truth) == known(&p.unlabelled))
             .collect();
@@ -78,7 +99,8 @@ impl<'a, T: Real> Session<'a, T> {
             counts,
             all_known,
             steps: 0,
-            pending: vec![None; problem.networks()],
+            pending: vec![None; partitions.len() * problem.members],
+            partitions,
         })
     }
 
@@ -126,7 +148,7 @@ impl<'a, T: Real> Session<'a, T> {
         let kept: Vec<usize> = snapshot.selection.values.iter().map(Vec::len).collect();
         let parameters = self.device.graph().parameters().iter();
         let parameters: Vec<usize> = parameters.map(|var| var.shape.len()).collect();
-        let selected = (chosen.len() == self.problem.partitions.len() && kept == parameters)
+        let selected = (chosen.len() == self.partitions.len() && kept == parameters)
             || (chosen.is_empty() && kept.is_empty());
         if snapshot.sizes() != (sizes, labels) || snapshot.epochs == 0 || !selected {
             let cause = "is of a run with other data or options";
@@ -140,7 +162,7 @@ impl<'a, T: Real> Session<'a, T> {
         }
         self.selection = snapshot.selection.clone();
         self.steps = snapshot.epochs;
-        self.pending = vec![None; self.problem.networks()];
+        self.pending = vec![None; self.networks()];
         self.read(self.steps - 1..self.steps)?;
         Ok(Ok(()))
     }
@@ -186,7 +208,7 @@ impl<'a, T: Real> Session<'a, T> {
                 // With α = 1 the plain cross-entropy is in the total alone, as in the release.
                 let hard_weight = 1.0 - self.alpha;
                 *pending = Some(EpochMetrics {
-                    partition: p,
+                    partition: self.partitions.start + p,
                     member,
                     epoch: forward,
                     total: value(0),
@@ -219,12 +241,10 @@ impl<'a, T: Real> Session<'a, T> {
         let (members, classes) = (self.problem.members, self.problem.classes);
         let opinions = self.opinions()?;
         let votes = opinions.chunks_exact(members).map(vote);
-        let made = votes
-            .zip(&self.problem.partitions)
-            .flat_map(|(vote, labels)| {
-                let made = how.make(&self.problem.target, graph, &vote, classes, labels);
-                std::iter::repeat_n(made, members).flatten()
-            });
+        let made = votes.zip(self.labels()).flat_map(|(vote, labels)| {
+            let made = how.make(&self.problem.target, graph, &vote, classes, labels);
+            std::iter::repeat_n(made, members).flatten()
+        });
         let made: Vec<i32> = made.collect();
         self.device.write_labels(targets, &made)
     }
@@ -241,14 +261,14 @@ impl<'a, T: Real> Session<'a, T> {
         let (problem, steps) = (self.problem, self.steps);
         if how == Select::Average {
             let values = read(&*self.device)?;
-            let partitions = problem.partitions.len();
+            let partitions = self.partitions.len();
             self.selection.average(partitions, steps, values);
             return Ok(());
         }
         self.device.forward()?;
         let opinions = self.opinions()?;
         let partitions = opinions.chunks_exact(problem.members);
-        let partitions = partitions.zip(&problem.partitions);
+        let partitions = partitions.zip(self.labels());
         let scores: Vec<f64> = match (how, &problem.neighbours) {
             (Select::BestTest, _) => partitions
                 .map(|(opinions, labels)| labels.evaluate(opinions, problem.classes))
@@ -291,7 +311,7 @@ impl<'a, T: Real> Session<'a, T> {
     /// The device fails.
     pub(super) fn choose(&mut self) -> Result<Vec<usize>> {
         if self.selection.chosen.is_empty() {
-            return Ok(vec![self.steps; self.problem.partitions.len()]);
+            return Ok(vec![self.steps; self.partitions.len()]);
         }
         let parameters = self.device.graph().parameters().to_vec();
         for (var, values) in parameters.into_iter().zip(&self.selection.values) {
@@ -311,7 +331,7 @@ impl<'a, T: Real> Session<'a, T> {
         let (logits, nearest) = (self.terms.target_logits, self.terms.nearest);
         let z = self.device.read(logits)?;
         let classes = self.device.read_labels(nearest)?;
-        let networks = 0..self.problem.networks();
+        let networks = 0..self.networks();
         let opinions = networks.map(|p| Opinions {
             probabilities: softmax_rows(&z[logits.at(p)], logits.shape.cols),
             nearest: classes[nearest.at(p)].to_vec(),
@@ -347,9 +367,24 @@ impl<'a, T: Real> Session<'a, T> {
         self.model.parameters(self.initial, features, read)
     }
 
-    /// What is trained.
+    /// What is trained on.
     pub fn problem(&self) -> &'a Problem {
         self.problem
+    }
+
+    /// Which partitions of it are trained.
+    pub fn partitions(&self) -> Range<usize> {
+        self.partitions.clone()
+    }
+
+    /// Their labels.
+    pub fn labels(&self) -> &'a [PartitionLabels] {
+        &self.problem.partitions[self.partitions()]
+    }
+
+    /// Networks that train side by side.
+    pub fn networks(&self) -> usize {
+        self.partitions.len() * self.problem.members
     }
 
     /// Epochs trained.
@@ -398,8 +433,15 @@ struct Recorded<T: Real> {
     pseudo_targets: Option<Labels>,
 }
 
-fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters]) -> Recorded<T> {
-    let mut graph = Graph::new(problem.networks());
+/// Records the step of the group `partitions`. What the first layers are trained as is a matter of
+/// the whole run, so that every group computes what it would without groups.
+fn record<T: Real>(
+    problem: &Problem,
+    partitions: Range<usize>,
+    options: &Options,
+    initial: &[Parameters],
+) -> Recorded<T> {
+    let mut graph = Graph::new(partitions.len() * problem.members);
     let g = &mut graph;
     let [source, target] = options.first_layers(problem);
     let domains = [
@@ -419,7 +461,7 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
         initial,
         domains,
     );
-    let inputs = record_inputs(g, problem, options);
+    let inputs = record_inputs(g, problem, partitions, options);
     let schedule = schedule(g, options.epochs, options.rate());
     let terms = options.objective.record(g, &model, &inputs, &schedule);
     let metrics = [
@@ -450,20 +492,36 @@ fn record<T: Real>(problem: &Problem, options: &Options, initial: &[Parameters])
     }
 }
 
-/// The step that a [`Session`] loads to its device, to look at or to take elsewhere.
+/// The step that a [`Session`] of all partitions loads to its device, to look at or to take
+/// elsewhere.
 pub fn recorded_step<T: Real>(
     problem: &Problem,
     options: &Options,
     initial: &[Parameters],
 ) -> Graph<T> {
-    record(problem, options, initial).graph
+    recorded_group(problem, problem.all(), options, initial)
 }
 
-/// Records the labels of `problem`.
-fn record_inputs<T: Real>(g: &mut Graph<T>, problem: &Problem, options: &Options) -> Inputs {
+/// That of a [`Session::group`].
+pub(super) fn recorded_group<T: Real>(
+    problem: &Problem,
+    partitions: Range<usize>,
+    options: &Options,
+    initial: &[Parameters],
+) -> Graph<T> {
+    record(problem, partitions, options, initial).graph
+}
+
+/// Records the labels of the group `partitions`.
+fn record_inputs<T: Real>(
+    g: &mut Graph<T>,
+    problem: &Problem,
+    partitions: Range<usize>,
+    options: &Options,
+) -> Inputs {
     let (source, target) = (&problem.source, &problem.target);
     let gather = |of: &dyn Fn(usize) -> Vec<i32>| -> Vec<i32> {
-        let partitions = 0..problem.partitions.len();
+        let partitions = partitions.clone();
         let networks = partitions.flat_map(|p| std::iter::repeat_n(p, problem.members));
         networks.flat_map(of).collect()
     };

@@ -3,15 +3,14 @@
 //! In each fold some labelled rows of every class count as unlabelled, the run and its controls train
 //! on the others, and what they say of the held-out rows is compared, fold by fold.
 
-use super::{PartitionLabels, PartitionResult, Problem};
+use super::{Options, PartitionLabels, PartitionResult, Problem};
 use crate::evaluation::mean_and_std;
 
 /// Folds of a partition: more cost more and hold out less.
 const MOST_FOLDS: usize = 5;
 
-/// The folds of all partitions of `problem`, a partition each; `None` where a class with labelled
-/// rows has but one. The labels of unlabelled rows are not in it.
-pub fn folds(problem: &Problem) -> Option<Problem> {
+/// Folds of each partition of `problem`; `None` where a class with labelled rows has but one.
+pub fn folds_each(problem: &Problem) -> Option<usize> {
     let counts = problem.partitions.iter().flat_map(|labels| {
         let mut counts = vec![0usize; problem.classes];
         let classes = labels.labelled.iter().filter(|&&k| k >= 0);
@@ -19,17 +18,28 @@ pub fn folds(problem: &Problem) -> Option<Problem> {
         counts.into_iter().filter(|&n| n > 0)
     });
     let folds = counts.min()?.min(MOST_FOLDS);
-    if folds < 2 {
-        return None;
-    }
+    (folds > 1).then_some(folds)
+}
+
+/// The `folds` of each partition of `problem`, see [`folds_each`], a partition each. The labels of
+/// unlabelled rows are not in it.
+pub fn folds(problem: &Problem, folds: usize) -> Problem {
     let partitions = problem.partitions.iter();
     let partitions =
         partitions.flat_map(|labels| (0..folds).map(|f| fold(labels, problem, f, folds)));
-    Some(Problem {
+    Problem {
         partitions: partitions.collect(),
         members: 1,
         ..problem.clone()
-    })
+    }
+}
+
+/// The options of a run with `options` on its folds: one network each.
+pub fn options(options: &Options) -> Options {
+    Options {
+        members: 1,
+        ..*options
+    }
 }
 
 /// Fold `f` of `folds`: of each class every `folds`th labelled row is held out.
@@ -100,7 +110,7 @@ mod tests {
     #[test]
     fn every_labelled_row_is_held_out_once() {
         let whole = problem(vec![0, -1, 1, 0, 1, -1, 1, 0]);
-        let folds = folds(&whole).unwrap();
+        let folds = folds(&whole, folds_each(&whole).unwrap());
         assert_eq!((folds.partitions.len(), folds.members), (3, 1));
         let labelled = &whole.partitions[0].labelled;
         for (i, &label) in labelled.iter().enumerate() {
@@ -120,10 +130,9 @@ mod tests {
                 assert_eq!(fold.labelled.iter().filter(|&&l| l == k).count(), 2);
             }
         }
-        let two = super::folds(&problem(vec![0, 0, 1, -1, 1])).unwrap();
-        assert_eq!(two.partitions.len(), 2);
-        assert!(super::folds(&problem(vec![0, 0, 1, -1])).is_none());
-        assert!(super::folds(&problem(vec![-1, -1])).is_none());
+        assert_eq!(folds_each(&problem(vec![0, 0, 1, -1, 1])), Some(2));
+        assert!(folds_each(&problem(vec![0, 0, 1, -1])).is_none());
+        assert!(folds_each(&problem(vec![-1, -1])).is_none());
     }
     /// Of gains 1 and 3 the mean is 2, and its standard error √2/√2.
     #[test]

@@ -1,0 +1,143 @@
+//! `groups.unfinished.json`: what the groups of partitions that are trained came to, while others
+//! are left. Their models are files of the run already.
+
+use std::fs::File;
+use std::io::Read;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{CONFIG, EMBEDDING, METRICS, PartitionSummary, RunDirectory};
+use crate::data::{Split, legible};
+use crate::error::{Cause, Error, Result};
+use crate::files;
+use crate::model_file;
+use crate::predictions::Predictions;
+use crate::train::{Outcome, Problem};
+
+/// Name of the file.
+pub const FINISHED: &str = "groups.unfinished.json";
+
+/// The groups of a run that are trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// What their partitions came to.
+    pub partitions: Vec<PartitionSummary>,
+    /// What they say of the rows.
+    pub predictions: Predictions,
+    /// Sum over the partitions of their group's [`Outcome::ms_per_epoch`].
+    milliseconds: f64,
+    /// Length of the metrics' file, in bytes.
+    pub metrics: u64,
+}
+
+/// The file: the groups, and the SHA-256 of all that they left.
+#[derive(Serialize, Deserialize)]
+struct Sealed<F> {
+    /// Of `finished` as it is written.
+    sha256: String,
+    /// Of the metrics until then.
+    metrics: String,
+    /// Name and SHA-256 of other files.
+    files: Vec<(String, String)>,
+    finished: F,
+}
+
+impl Finished {
+    /// Before the first group of a run with these `splits`.
+    pub fn none(splits: &[Split], classes: usize) -> Finished {
+        Finished {
+            partitions: Vec::new(),
+            predictions: Predictions::new(splits, classes),
+            milliseconds: 0.0,
+            metrics: 0,
+        }
+    }
+
+    /// Takes what the next group of `problem`, with the `splits` of all partitions, came to, after
+    /// which the metrics' file has `metrics` bytes.
+    pub fn take(&mut self, problem: &Problem, splits: &[Split], outcome: &Outcome, metrics: u64) {
+        let (first, opinions) = (self.partitions.len(), &outcome.opinions);
+        self.predictions
+            .take(splits, first, opinions, problem.members);
+        self.partitions
+            .extend(PartitionSummary::of(problem, first, outcome));
+        self.milliseconds += outcome.ms_per_epoch * outcome.partitions.len() as f64;
+        self.metrics = metrics;
+    }
+
+    /// Mean of the partitions' [`Outcome::ms_per_epoch`].
+    pub fn ms_per_epoch(&self) -> f64 {
+        self.milliseconds / self.partitions.len() as f64
+    }
+
+    /// Keeps it, when all else that the groups leave is in `directory`.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn save(&self, directory: &RunDirectory) -> Result<()> {
+        let models = (0..self.partitions.len()).map(model_file::name);
+        let names = [CONFIG, EMBEDDING].map(String::from).into_iter();
+        let files = names.chain(models).map(|name| {
+            let hash = files::fingerprint(&directory.file(&name))?;
+            Ok((name, hash))
+        });
+        let sealed = Sealed {
+            sha256: self.hash(),
+            metrics: self.metrics_hash(directory)?,
+            files: files.collect::<Result<_>>()?,
+            finished: self,
+        };
+        let json = serde_json::to_vec(&sealed).expect("numbers and names");
+        directory.write(FINISHED, &json)
+    }
+
+    /// The groups of the run in `directory` that are trained; `None` before the first is.
+    ///
+    /// # Errors
+    /// The file, or one that the groups left, is damaged or gone.
+    pub fn load(directory: &RunDirectory) -> Result<Option<Finished>> {
+        let path = directory.file(FINISHED);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let sealed = parse(&files::read(&path)?).map_err(|cause| Error::file(&path, cause))?;
+        for (name, hash) in &sealed.files {
+            let path = directory.file(name);
+            if files::fingerprint(&path)? != *hash {
+                return Err(Error::file(path, "is not what a group of partitions left"));
+            }
+        }
+        let finished = sealed.finished;
+        if finished.metrics_hash(directory)? != sealed.metrics {
+            let path = directory.file(METRICS);
+            return Err(Error::file(path, "is not what a group of partitions left"));
+        }
+        Ok(Some(finished))
+    }
+
+    fn hash(&self) -> String {
+        let json = serde_json::to_vec(self).expect("numbers and names");
+        files::hexadecimal(&Sha256::digest(json))
+    }
+
+    /// SHA-256 of the metrics in `directory` up to the groups' end.
+    fn metrics_hash(&self, directory: &RunDirectory) -> Result<String> {
+        let path = directory.file(METRICS);
+        let unreadable = |e: std::io::Error| Error::file(&path, format!("cannot be read: {e}"));
+        let mut metrics = File::open(&path).map_err(unreadable)?.take(self.metrics);
+        let mut hash = Sha256::new();
+        std::io::copy(&mut metrics, &mut hash).map_err(unreadable)?;
+        Ok(files::hexadecimal(&hash.finalize()))
+    }
+}
+
+/// The groups in the bytes of a file.
+fn parse(bytes: &[u8]) -> Cause<Sealed<Finished>> {
+    let sealed: Sealed<Finished> = serde_json::from_slice(bytes)
+        .map_err(|e| format!("is damaged: {}", legible(&e.to_string())))?;
+    match sealed.finished.hash() == sealed.sha256 {
+        true => Ok(sealed),
+        false => Err("is damaged: its checksum does not hold".to_string()),
+    }
+}
