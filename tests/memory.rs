@@ -5,7 +5,6 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
-use ssan::Result;
 use ssan::data::{Domain, Label, Labelling, Matrix, Sparse, Task, Triplet};
 use ssan::device::Cpu;
 use ssan::device::launch;
@@ -14,8 +13,7 @@ use ssan::optim::Optimizer;
 use ssan::run::Finished;
 use ssan::train::memory::{self, Footprint, Limit, Origin, Plan};
 use ssan::train::{
-    Control, EpochMetrics, FirstLayer, Groups, Options, Pause, Problem, Select, Session, Snapshot,
-    Watch, recorded_step, train_watched,
+    Control, FirstLayer, Groups, Options, Problem, Select, Session, recorded_step, train_group,
 };
 
 struct Counting;
@@ -76,27 +74,6 @@ fn task(([n, d], [m, e], classes): Sizes) -> Task {
     Task::new(domain(n, d, classes), domain(m, e, classes)).unwrap()
 }
 
-/// Hears of nothing and asks for nothing.
-struct Deaf;
-
-impl Watch<f32> for Deaf {
-    fn epoch(&mut self, _: &EpochMetrics) -> Result<()> {
-        Ok(())
-    }
-
-    fn pause(&mut self, _: usize) -> Pause {
-        Pause::None
-    }
-
-    fn asks_at(&self, _: usize) -> usize {
-        usize::MAX
-    }
-
-    fn keep(&mut self, _: Snapshot<f32>) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// The figure, and the most bytes that were held at once, from data to result, with at most
 /// `at_once` partitions side by side.
 fn figure_and_peak(
@@ -116,9 +93,8 @@ fn figure_and_peak(
     for group in groups.ranges() {
         let initial = problem.initial_parameters_of(group.clone(), options, 1);
         let load = |graph| Ok(Box::new(Cpu::<f32>::load(graph)) as _);
-        let mut session = Session::group(&problem, group, options, &initial, load).unwrap();
-        let outcome = train_watched(&mut session, options, Vec::new(), &mut Deaf);
-        finished.take(&problem, &splits, &outcome.unwrap().unwrap(), 0);
+        let outcome = train_group(&problem, group, options, &initial, load, &mut |_| Ok(()));
+        finished.take(&problem, &splits, &outcome.unwrap(), 0);
     }
     assert_eq!(finished.partitions.len(), partitions);
     drop(finished.predictions.finish(&splits));

@@ -14,8 +14,8 @@ use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
 use ssan::train::{
-    EpochMetrics, FirstLayer, Neighbours, Options, Outcome, PartitionLabels, PartitionResult,
-    Problem, PseudoLabels, Select, Session, train, vote,
+    EpochMetrics, FirstLayer, Groups, Neighbours, Options, Outcome, PartitionLabels,
+    PartitionResult, Problem, PseudoLabels, Select, Session, train, train_group, vote,
 };
 
 const CLASSES: usize = 3;
@@ -483,6 +483,146 @@ fn the_consensus_chooses_a_state_and_may_end_the_run() {
     let settled = ended.partitions.iter().map(|r| r.epoch_chosen).max();
     assert_eq!(settled, Some(trained - 1));
     chosen_are_states_of_the_run(&problem, &options, &ended);
+}
+
+/// Trains the groups of at most `at_once` partitions one after the other; the outcome of all, and the
+/// metrics in the order of a run without groups.
+fn run_in_groups<T: Real>(
+    problem: &Problem,
+    options: &Options,
+    at_once: usize,
+) -> (Outcome, Vec<EpochMetrics>) {
+    let initial = initial(problem, options);
+    let (mut metrics, mut whole) = (Vec::new(), None::<Outcome>);
+    for group in Groups::new(problem.partitions.len(), at_once).ranges() {
+        let networks = group.start * problem.members..group.end * problem.members;
+        let initial = &initial[networks];
+        let outcome = train_group::<T>(problem, group, options, initial, on_cpu, &mut |m| {
+            metrics.push(m.clone());
+            Ok(())
+        });
+        let outcome = outcome.unwrap();
+        let Some(whole) = &mut whole else {
+            whole = Some(outcome);
+            continue;
+        };
+        whole.partitions.extend(outcome.partitions);
+        whole.opinions.extend(outcome.opinions);
+        whole.parameters.extend(outcome.parameters);
+        let (all, more) = (&mut whole.prototypes, outcome.prototypes);
+        all.as_mut()
+            .zip(more)
+            .into_iter()
+            .for_each(|(all, more)| all.extend(more));
+    }
+    metrics.sort_by_key(|m: &EpochMetrics| (m.epoch, m.partition, m.member));
+    (whole.unwrap(), metrics)
+}
+
+fn same_outcome(a: &Outcome, b: &Outcome) -> bool {
+    a.partitions == b.partitions
+        && a.opinions == b.opinions
+        && a.parameters == b.parameters
+        && a.prototypes == b.prototypes
+}
+
+/// On the CPU a partition comes to the same bits in whatever group it is, with every optimiser,
+/// form, selection and label.
+#[test]
+fn groups_train_as_all_at_once() {
+    fn check<T: Real>(problem: &Problem, options: &Options) {
+        let (whole, metrics) = run::<T>(problem, options);
+        for at_once in [1, 2, 4] {
+            let (outcome, in_groups) = run_in_groups::<T>(problem, options, at_once);
+            assert!(metrics == in_groups, "{at_once} at once, {options:?}");
+            assert!(
+                same_outcome(&whole, &outcome),
+                "{at_once} at once, {options:?}"
+            );
+        }
+    }
+    let problem = problem(7, 5);
+    let problem = Problem {
+        members: 2,
+        neighbours: Some(Neighbours::new(&problem.target)),
+        ..problem
+    };
+    let robust = Options {
+        pseudo_labels: Some(PseudoLabels::ROBUST),
+        logits: Options::ROBUST.logits,
+        ..SWINGING
+    };
+    for base in [SWINGING, robust] {
+        for (optimizer, first_layer, select) in [
+            (Optimizer::MomentumSgd, FirstLayer::Gram, Select::Consensus),
+            (Optimizer::MomentumSgd, FirstLayer::Direct, Select::Average),
+            (Optimizer::Sgd, FirstLayer::Auto, Select::BestTest),
+            (Optimizer::Adam, FirstLayer::Auto, Select::Last),
+        ] {
+            let options = Options {
+                optimizer,
+                first_layer,
+                select,
+                members: 2,
+                epochs: 40,
+                ..base
+            };
+            check::<f32>(&problem, &options);
+            check::<f64>(&problem, &options);
+        }
+    }
+}
+
+/// What the first layers are trained as is a matter of the run, not of the group.
+#[test]
+fn groups_have_the_form_of_the_whole_run() {
+    let problem = problem(30, 6);
+    let options = Options {
+        epochs: 2,
+        ..OPTIONS
+    };
+    let forms = |problem: &Problem| options.first_layers(problem);
+    let single = Problem {
+        partitions: problem.partitions[..1].to_vec(),
+        ..problem.clone()
+    };
+    assert_ne!(
+        forms(&problem),
+        forms(&single),
+        "the choice depends on the number"
+    );
+    let initial = initial(&single, &options);
+    let session = Session::<f32>::group(&problem, 3..4, &options, &initial, on_cpu).unwrap();
+    assert_eq!(session.first_layers(), forms(&problem));
+}
+
+/// With patience a group ends as a run of its partitions alone would.
+#[test]
+fn the_patience_is_of_each_group() {
+    let problem = problem(7, 4);
+    let problem = Problem {
+        neighbours: Some(Neighbours::new(&problem.target)),
+        ..problem
+    };
+    let options = Options {
+        select: Select::Consensus,
+        patience: Some(1),
+        ..SWINGING
+    };
+    let (outcome, _) = run_in_groups::<f64>(&problem, &options, 1);
+    let epochs: Vec<usize> = outcome.partitions.iter().map(|r| r.epochs).collect();
+    assert!(epochs.iter().any(|e| e != &epochs[0]), "{epochs:?}");
+    let all = initial(&problem, &options);
+    for p in 0..4 {
+        let alone = Problem {
+            partitions: problem.partitions[p..=p].to_vec(),
+            ..problem.clone()
+        };
+        let initial = &all[p..=p];
+        let alone = train::<f64>(&alone, &options, initial, on_cpu, &mut |_| Ok(())).unwrap();
+        assert_eq!(alone.partitions[0].epochs, epochs[p]);
+        assert!(alone.parameters[0] == outcome.parameters[p]);
+    }
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub(super) fn expand(words: &[OsString], matches: &ArgMatches) -> Result<TrainAr
     // Beside --config, what decides on other groups counts more.
     let regrouped = ["partition", "max-memory"].map(|name| given.contains(name));
     if joined.resume.is_some() || !regrouped.contains(&true) {
-        joined.at_once = config.program.at_once;
+        joined.at_once = config.program.partitions_at_once;
     }
     Ok(joined)
 }

@@ -63,6 +63,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         RunDirectory::check(folder, args.force)?;
     }
     let is_new = resumed.is_none();
+    let kept = resumed.as_ref().and_then(Unfinished::load);
     let options = args.options()?;
     let partitions = args.partitions()?;
     let checkpoints = args.checkpoints()?;
@@ -89,7 +90,11 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let limit = Limit::of_host(args.max_memory);
     let plan = match is_new {
         true => Plan::new(&task, partitions, &options, args.at_once, limit)?,
-        false => Plan::resumed(&task, partitions, &options, args.at_once, limit)?,
+        false => {
+            // Of a run that is trained nothing has to fit.
+            let limit = limit.filter(|_| kept.is_none());
+            Plan::resumed(&task, partitions, &options, args.at_once, limit)?
+        }
     };
     let labelling = labelling(args, &files, &task)?;
     let splits = task.splits(&labelling, partitions, args.seed)?;
@@ -111,7 +116,6 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         false => plan,
     };
     let groups = plan.groups;
-    let kept = resumed.as_ref().and_then(Unfinished::load);
     let mut finished = Finished::none(&splits, task.classes.len());
     if let (Some(directory), None) = (&resumed, &kept) {
         match Finished::load(directory) {
@@ -142,7 +146,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
                 program: Program {
                     version: env!("CARGO_PKG_VERSION").to_string(),
                     device: device.clone(),
-                    at_once: (groups.count() > 1).then(|| groups.at_once()),
+                    partitions_at_once: (groups.count() > 1).then(|| groups.at_once()),
                 },
                 data: fingerprints,
                 options: args.written(&options, partitions, &files, &labelling, &device),
@@ -555,6 +559,13 @@ impl Trainer<'_> {
             reason: String::new(),
         };
         let groups = self.fit_card(plan, problem, options)?.groups;
+        if groups.count() > 1 {
+            self.text.detail(format_args!(
+                "{name}: {} groups of at most {}",
+                groups.count(),
+                counted(groups.at_once(), "partition")
+            ))?;
+        }
         let mut results = Vec::new();
         for group in groups.ranges() {
             let initial = self.initial(problem, group.clone(), options);

@@ -32,7 +32,7 @@ pub struct Program {
     pub device: String,
     /// Partitions of the largest group that trained side by side, where it was not all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub at_once: Option<usize>,
+    pub partitions_at_once: Option<usize>,
 }
 
 /// SHA-256 of the files that a run reads, in hexadecimal; `None` for what it does not.

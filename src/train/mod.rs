@@ -18,6 +18,7 @@ mod session;
 mod snapshot;
 pub mod transfer;
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -290,7 +291,22 @@ pub fn train<T: Real>(
     load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
     observe: &mut dyn FnMut(&EpochMetrics) -> Result<()>,
 ) -> Result<Outcome> {
-    let mut session = Session::new(problem, options, initial, load)?;
+    train_group(problem, problem.all(), options, initial, load, observe)
+}
+
+/// As [`train`], of the group `partitions` alone; `initial` are its networks'.
+///
+/// # Errors
+/// As [`train_watched`].
+pub fn train_group<T: Real>(
+    problem: &Problem,
+    partitions: Range<usize>,
+    options: &Options,
+    initial: &[Parameters],
+    load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
+    observe: &mut dyn FnMut(&EpochMetrics) -> Result<()>,
+) -> Result<Outcome> {
+    let mut session = Session::group(problem, partitions, options, initial, load)?;
     let outcome = train_watched(&mut session, options, Vec::new(), &mut Observer(observe))?;
     Ok(outcome.expect("an observer does not stop a run"))
 }
