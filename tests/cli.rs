@@ -408,6 +408,13 @@ fn options_that_cannot_work_are_usage_errors() {
         ("--d_common 99999999999", "memory"),
         ("--d_common 18446744073709551615", "memory"),
         ("--partition 99999999", "memory"),
+        ("--max-memory 8parsecs", "8GiB"),
+        ("--max-memory -1", "8GiB"),
+        ("--max-memory 0", "8GiB"),
+        ("--max-memory 0.4B", "8GiB"),
+        ("--max-memory GiB", "8GiB"),
+        ("--max-memory 8", "fewer rows"),
+        ("--max-memory 8", "--max-memory allows 8 B"),
         ("--layer triple", "triple"),
         ("--optimizer SGDm", "mSGD"),
         ("--combine_pred cosin", "Cosine"),
@@ -418,6 +425,37 @@ fn options_that_cannot_work_are_usage_errors() {
     ] {
         fails(folder.path(), &format!("{SHORT} {options}"), 2, &[word]);
     }
+}
+
+/// Sizes with and without a unit or a space; what is too little even for one partition is refused
+/// before anything is written.
+#[test]
+fn a_limit_of_memory_is_read_and_kept() {
+    let folder = folder();
+    for (size, bytes) in [
+        ("8 GiB", 8 << 30),
+        ("8g", 8_000_000_000i64),
+        ("100.5MiB", 201 << 19),
+        ("123456789", 123_456_789),
+    ] {
+        let line = format!("{SHORT} --out run --force --max-memory");
+        let output = Command::new(env!("CARGO_BIN_EXE_ssan"))
+            .args(line.split_whitespace().chain([size]))
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{size}: {error}");
+        let config = std::fs::read_to_string(folder.path().join("run/config.toml")).unwrap();
+        let kept = format!("max-memory = {bytes}\n");
+        assert!(config.contains(&kept), "{size}: {config}");
+    }
+    let words = [
+        "one partition at a time, needs about",
+        "--max-memory allows 9.8 KiB",
+    ];
+    let line = format!("{SHORT} --partition 3 --out new --max-memory 10kB");
+    fails(folder.path(), &line, 2, &words);
 }
 
 #[test]

@@ -2,16 +2,20 @@
 
 #[path = "common/command.rs"]
 mod command;
+#[path = "common/task.rs"]
+mod task;
 
 use std::path::Path;
 
 use approx::assert_relative_eq;
 use command::ssan;
 use serde_json::Value;
-use ssan::data::{Labelling, Task, digits};
+use ssan::data::{self, Keys, Labelling, Task, digits};
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
+use ssan::train::memory::Footprint;
 use ssan::train::{Control, EpochMetrics, Options, Outcome, Problem, train};
+use task::write_task;
 use tempfile::TempDir;
 
 fn on_cpu(graph: Graph<f64>) -> ssan::Result<Box<dyn Device<f64>>> {
@@ -148,6 +152,60 @@ fn comparisons_stand_beside_the_result() {
     // The configuration that is left asks for the same comparisons.
     let again = summary(at, "train --config both/config.toml --out again");
     assert_eq!(again["controls"], both["controls"]);
+}
+
+/// Comparisons that do not fit into memory at once are trained in groups too, with the same result;
+/// of one that does not fit at all nobody learns after the run.
+#[test]
+fn comparisons_are_trained_in_groups() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    write_task(at);
+    let read = |name| data::read_domain(&at.join(name), &Keys::default()).unwrap();
+    let task = Task::new(read("source.csv"), read("target.csv")).unwrap();
+    let options = Options {
+        epochs: 60,
+        members: 2,
+        common: 8,
+        ..Options::ROBUST
+    };
+    let run = Footprint::of_run(&task, 3, &options);
+    let noise = Footprint::of_comparison(&task, 3, &options, Some(Control::Noise), 2);
+    let line = "train --source source --target target --data-dir . --recipe robust --nepoch 60 \
+                --partition 3 --members 2 --d_common 8 --control noise";
+    let more = "--baseline target-only --check-transfer";
+    let whole = summary(at, &format!("{line} {more} --out whole"));
+    let limit = noise.needed(2) as u64 - 1;
+    assert!(limit > run.needed(1) as u64);
+    let limited = format!("{line} {more} --max-memory {limit} --out grouped");
+    let grouped = summary(at, &limited);
+    for field in ["partitions", "controls", "transfer"] {
+        assert!(!whole[field].is_null());
+        assert_eq!(whole[field], grouped[field], "{field}");
+    }
+    let told = ssan(at, &format!("{limited} --force -v")).stdout;
+    let told = String::from_utf8(told).unwrap();
+    for words in [
+        "noise: 3 groups of at most 1 partition",
+        "transfer, run: ",
+        "transfer, noise: ",
+    ] {
+        let line = told.lines().find(|line| line.starts_with(words));
+        assert!(
+            line.is_some_and(|line| line.contains("groups of")),
+            "{words}: {told}"
+        );
+    }
+    let little = noise.needed(1) as u64 - 1;
+    assert!(little > run.needed(1) as u64);
+    let output = ssan(at, &format!("{line} --max-memory {little} --out new"));
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("--control noise") && error.contains("leave it out"),
+        "{error}"
+    );
+    assert!(!at.join("new").exists());
 }
 
 /// A signal while a comparison trains loses nothing of the run.

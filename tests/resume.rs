@@ -5,6 +5,8 @@
 mod command;
 #[path = "common/refusal.rs"]
 mod refusal;
+#[path = "common/task.rs"]
+mod task;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,11 +20,14 @@ use refusal::fails;
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::optim::Optimizer;
+use ssan::run::checkpoint::{self, Checkpoint};
+use ssan::train::memory::Footprint;
 use ssan::train::{
     EpochMetrics, FirstLayer, Options, Pause, Problem, PseudoLabels, Select, Session, Snapshot,
     Watch, train_watched,
 };
 use ssan::{Result, data};
+use task::write_task;
 use tempfile::TempDir;
 
 /// A run with pseudo-labels, votes, a schedule and metrics that end at none of its checkpoints.
@@ -81,8 +86,17 @@ fn kills() -> usize {
 #[test]
 fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
     let folder = TempDir::new().unwrap();
-    let at = folder.path();
-    let line = format!("{RUN} --checkpoint-every 7");
+    killed_at_any_moment(folder.path(), &format!("{RUN} --checkpoint-every 7"));
+}
+
+/// The same of a run whose three partitions are trained one after the other.
+#[test]
+fn a_run_in_groups_killed_at_any_moment_ends_with_the_same_bytes() {
+    let folder = TempDir::new().unwrap();
+    killed_at_any_moment(folder.path(), &in_groups(folder.path()));
+}
+
+fn killed_at_any_moment(at: &Path, line: &str) {
     let began = std::time::Instant::now();
     passes(at, &format!("{line} --out whole"));
     let whole = began.elapsed().as_secs_f64();
@@ -117,6 +131,213 @@ fn a_run_killed_at_any_moment_ends_with_the_same_bytes() {
         ended += 1;
     }
     eprintln!("{killed} kills, {ended} runs ended");
+}
+
+/// A run like [`RUN`], of three partitions of the task of [`write_task`].
+const THREE: &str = "train --source source --target target --data-dir . --recipe robust \
+                     --select consensus --nepoch 400 --partition 3 --members 2 --d_common 8";
+
+/// Makes that task in `folder`; the bytes that [`THREE`] takes with so many partitions at once.
+fn bytes_of(folder: &Path, at_once: usize) -> u64 {
+    write_task(folder);
+    let read = |name| data::read_domain(&folder.join(name), &data::Keys::default()).unwrap();
+    let task = data::Task::new(read("source.csv"), read("target.csv")).unwrap();
+    let options = Options {
+        select: Select::Consensus,
+        epochs: 400,
+        members: 2,
+        common: 8,
+        ..Options::ROBUST
+    };
+    Footprint::of_run(&task, 3, &options).needed(at_once) as u64
+}
+
+/// [`THREE`] with room for one partition at a time.
+fn in_groups(folder: &Path) -> String {
+    let bytes = bytes_of(folder, 2) - 1;
+    format!("{THREE} --checkpoint-every 50 --max-memory {bytes}")
+}
+
+/// Starts `line`, a run in groups of one to the folder `run`, and waits for a checkpoint of a later
+/// group.
+fn start_later_group(folder: &Path, line: &str) -> Child {
+    let mut child = start(folder, &format!("{line} --out run"));
+    let last = folder.join("run").join(checkpoint::LAST);
+    while Checkpoint::load(&last).map_or(0, |checkpoint| checkpoint.first) == 0 {
+        let ended = child.try_wait().unwrap();
+        assert!(ended.is_none(), "ended without a checkpoint of it");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+/// What a run leaves is the same with and without groups, but for the options and the order of the
+/// metrics; and a run killed in a later group goes on there, whatever memory there is by then.
+#[test]
+fn a_run_in_groups_goes_on_in_the_group_it_was_in() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let told = passes(at, &format!("{} --out whole", in_groups(at))).stdout;
+    let told = String::from_utf8(told).unwrap();
+    let line = "3 partitions in 3 groups of at most 1, one after the other: all at once need about";
+    assert!(told.contains(line), "{told}");
+    let told = passes(
+        at,
+        &format!("{THREE} --max-memory {} --out all", bytes_of(at, 3) + 1),
+    )
+    .stdout;
+    assert!(!String::from_utf8(told).unwrap().contains("groups"));
+    let [mut whole, mut all] = ["whole", "all"].map(|run| files(&at.join(run)));
+    assert_eq!(
+        whole.remove("config.toml").is_some(),
+        all.remove("config.toml").is_some()
+    );
+    for of in [&mut whole, &mut all] {
+        of.remove("report.html").unwrap();
+        let metrics = of.get_mut("metrics.jsonl").unwrap();
+        let mut lines: Vec<&[u8]> = metrics.split(|&b| b == b'\n').collect();
+        lines.sort_unstable();
+        *metrics = lines.concat();
+    }
+    assert!(whole == all, "groups come to another result");
+
+    let mut child = start_later_group(at, &in_groups(at));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = passes(at, "inspect run").stdout;
+    let told = String::from_utf8(told).unwrap();
+    assert!(
+        told.contains("has not ended") && told.contains("model"),
+        "{told}"
+    );
+    let predict = "predict run --input target.csv --out labels.csv";
+    fails(
+        at,
+        predict,
+        1,
+        &["run", "left to train", "ssan train --resume run"],
+    );
+    let little = "train --resume run --max-memory 10kB";
+    fails(
+        at,
+        little,
+        2,
+        &[
+            "1 of its partitions at once",
+            "--max-memory allows",
+            "allow more",
+        ],
+    );
+    let first = at.join("run/model-0.safetensors");
+    let written = || std::fs::metadata(&first).unwrap().modified().unwrap();
+    let before = written();
+    let output = passes(at, "train --resume run --max-memory 100TiB");
+    assert!(!text(&output).contains("begins again"), "{}", text(&output));
+    same(at, "whole", "run");
+    assert_eq!(written(), before, "the first group was trained again");
+}
+
+/// What the groups that are trained left is cut short, changed or gone: that is told, and costs time
+/// alone.
+#[test]
+fn damaged_groups_cost_time_alone() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    passes(at, &format!("{} --out whole", in_groups(at)));
+    let mut child = start_later_group(at, &in_groups(at));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let cut_off = files(&at.join("run"));
+    let text_of = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let record = text_of(&cut_off["groups.unfinished.json"]);
+    let changed = record
+        .replacen("\"epochs\":400", "\"epochs\":401", 1)
+        .into_bytes();
+    assert_ne!(record.as_bytes(), changed);
+    let damage = |name: &str, damage: Option<Vec<u8>>| {
+        for (name, bytes) in &cut_off {
+            std::fs::write(at.join("run").join(name), bytes).unwrap();
+        }
+        let path = at.join("run").join(name);
+        match damage {
+            Some(bytes) => std::fs::write(path, bytes).unwrap(),
+            None => std::fs::remove_file(path).unwrap(),
+        }
+        let told = text(&passes(at, "train --resume run"));
+        let line = told
+            .lines()
+            .find(|line| line.contains("the run begins again"));
+        assert!(
+            line.is_some_and(|line| line.contains(name)),
+            "{name}: {told}"
+        );
+        same(at, "whole", "run");
+        std::fs::remove_dir_all(at.join("run")).unwrap();
+        std::fs::create_dir(at.join("run")).unwrap();
+    };
+    damage("groups.unfinished.json", Some(changed));
+    damage(
+        "groups.unfinished.json",
+        Some(record.as_bytes()[..record.len() / 2].to_vec()),
+    );
+    for name in ["model-0.safetensors", "embedding.npz", "metrics.jsonl"] {
+        let mut bytes = cut_off[name].clone();
+        let middle = bytes.len() / 4;
+        bytes[middle] ^= 1;
+        damage(name, Some(bytes));
+    }
+    damage("model-0.safetensors", None);
+}
+
+/// A signal in a later group says where the run goes on.
+#[cfg(unix)]
+#[test]
+fn a_signal_stops_a_later_group() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let line = in_groups(at);
+    passes(at, &format!("{line} --out whole"));
+    let child = start_later_group(at, &line);
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", "TERM", &pid]).status();
+    assert!(sent.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let error = text(&output);
+    assert_eq!(output.status.code(), Some(143), "{error}");
+    assert!(
+        error.contains("ssan train --resume run goes on from epoch "),
+        "{error}"
+    );
+    assert!(error.contains(" after its first "), "{error}");
+    passes(at, "train --resume run");
+    same(at, "whole", "run");
+}
+
+/// `config.toml` has the groups: a run that repeats it has the same, unless other memory is given.
+#[test]
+fn groups_are_repeated() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let line = format!(
+        "{THREE} --nepoch 3 --out run --max-memory {}",
+        bytes_of(at, 2)
+    );
+    passes(at, &line);
+    passes(at, "train --config run/config.toml --out again");
+    same(at, "run", "again");
+    // As where the machine had no more.
+    let config = std::fs::read_to_string(at.join("run/config.toml")).unwrap();
+    let given = |line: &&str| line.starts_with("max-memory");
+    assert_eq!(config.lines().filter(given).count(), 1);
+    let lines: Vec<&str> = config.lines().filter(|line| !given(line)).collect();
+    std::fs::write(at.join("c.toml"), lines.join("\n")).unwrap();
+    passes(at, "train --config c.toml --out free");
+    passes(at, "train --config c.toml --out large --max-memory 100TiB");
+    let metrics = |run: &str| std::fs::read(at.join(run).join("metrics.jsonl")).unwrap();
+    assert_eq!(metrics("free"), metrics("run"));
+    assert_ne!(metrics("large"), metrics("run"));
+    let config = std::fs::read_to_string(at.join("large/config.toml")).unwrap();
+    assert!(!config.contains("partitions_at_once"), "{config}");
 }
 
 /// Ctrl-C and SIGTERM keep a checkpoint, say how to go on, and end as shells expect.
@@ -288,19 +509,6 @@ fn a_run_is_replaced_by_force_alone() {
     }
     fails(at, "train --resume mine", 1, &["mine", "no run"]);
     fails(at, "train --resume nowhere", 1, &["nowhere", "no run"]);
-}
-
-/// A task in two files of their own.
-fn write_task(folder: &Path) {
-    for (name, cols) in [("source.csv", 3), ("target.csv", 4)] {
-        let row = |i: usize| {
-            let cell = |j: usize| f64::from(u8::from(j == i % 3)) + ((i * 7 + j) % 5) as f64 / 20.0;
-            let cells: Vec<String> = (0..cols).map(|j| cell(j).to_string()).collect();
-            format!("{},{}\n", cells.join(","), i % 3)
-        };
-        let text: String = (0..30).map(row).collect();
-        std::fs::write(folder.join(name), text).unwrap();
-    }
 }
 
 /// `config.toml` repeats a run from any folder; what is given beside it counts more.

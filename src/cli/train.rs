@@ -120,7 +120,10 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     if let (Some(directory), None) = (&resumed, &kept) {
         match Finished::load(directory) {
             Ok(found) => finished = found.unwrap_or(finished),
-            Err(error) => text.note(format_args!("{error}: the run begins again")),
+            Err(error) => {
+                text.note(format_args!("{error}: the run begins again"));
+                directory.begin_again()?;
+            }
         }
     }
     let trained = finished.partitions.len();

@@ -175,14 +175,24 @@ impl RunDirectory {
         }
     }
 
+    /// Removes what the run could go on from, so that it begins again.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn begin_again(&self) -> Result<()> {
+        for name in [FINISHED, checkpoint::LAST, checkpoint::PREVIOUS] {
+            remove(&self.file(name))?;
+        }
+        Ok(())
+    }
+
     /// Removes what only an unfinished run needs.
     ///
     /// # Errors
     /// The file system refuses.
     pub fn finish(self) -> Result<()> {
-        for name in [UNFINISHED, FINISHED, checkpoint::LAST, checkpoint::PREVIOUS] {
-            remove(&self.file(name))?;
-        }
+        remove(&self.file(UNFINISHED))?;
+        self.begin_again()?;
         self.remove_unfinished()?;
         remove(&self.file(LOCK))
     }
