@@ -50,6 +50,7 @@ fn write_run(run: &Path) {
         "embedding.npz",
         "summary.json",
         "summary.unfinished.json",
+        "groups.unfinished.json",
         "report.html",
         "checkpoint.safetensors",
         "checkpoint.previous.safetensors",
@@ -63,6 +64,7 @@ fn write_run(run: &Path) {
         program: Program {
             version: "0.1.0".to_string(),
             device: "cpu".to_string(),
+            partitions_at_once: None,
         },
         ..Config::default()
     };

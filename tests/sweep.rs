@@ -512,6 +512,32 @@ fn completions_and_manual_pages_know_every_command() {
     assert!(passes(at, "--help").contains("Exit codes"));
 }
 
+/// How much memory there is makes no other sweep; the command line's counts more than the file's.
+#[test]
+fn memory_is_of_the_machine() {
+    let folder = folder(&SWEEP.replace("partition = 2", "partition = 2\nmax-memory = \"100TiB\""));
+    let at = folder.path();
+    passes(
+        at,
+        "sweep sweep.toml --out all --max-memory 64GiB --shard 1/4",
+    );
+    let config = read(&at.join("all/few_labels/recipe=paper/config.toml"));
+    assert!(
+        config.contains(&format!("max-memory = {}\n", 64u64 << 30)),
+        "{config}"
+    );
+    let told = passes(at, "sweep sweep.toml --out all --shard 1/4");
+    assert!(told.contains("was there"), "{told}");
+    let little = "sweep sweep.toml --out all --shard 2/4 --max-memory 1kB";
+    fails(at, little, 1, &["--max-memory allows"]);
+    fails(
+        at,
+        "sweep sweep.toml --max-memory x",
+        1,
+        &["sweep.toml", "8GiB"],
+    );
+}
+
 #[test]
 fn quiet_says_nothing_and_verbose_says_more() {
     let folder = TempDir::new().unwrap();

@@ -419,7 +419,7 @@ fn train_cell(cell: &Cell, folder: &Path, talk: Talk) -> Result<(bool, Summary)>
             let words = ["ssan".into(), "train".into()].into_iter().chain(more);
             // The machine may be another than the one it began on.
             let mut machine = cell.options.clone();
-            machine.retain(|name, _| MACHINE.contains(&&name[..]));
+            machine.retain(|name, _| MACHINE.contains(&name));
             let machine = words_of(&machine, &BTreeSet::new()).map_err(Error::Usage)?;
             let words = words.chain(machine.into_iter().map(OsString::from));
             config::parse(&words.collect::<Vec<OsString>>())?

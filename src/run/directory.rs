@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::{
     CONFIG, Config, EMBEDDING, FINISHED, METRICS, PREDICTIONS, Program, REPORT, SPLITS, SUMMARY,
-    UNFINISHED,     checkpoint,
+    UNFINISHED, checkpoint,
 };
 use crate::error::{Error, Result};
 use crate::files;

@@ -311,9 +311,9 @@ pub fn train_group<T: Real>(
     Ok(outcome.expect("an observer does not stop a run"))
 }
 
-/// Trains `session`, of all partitions or a group, new or restored, until `options.epochs` epochs are trained or `watch` stops
-/// it, which `None` tells. `told` are the metrics that were told before the session's state was
-/// taken.
+/// Trains `session`, of all partitions or a group, new or restored, until `options.epochs` epochs
+/// are trained or `watch` stops it, which `None` tells. `told` are the metrics that were told before
+/// the session's state was taken.
 ///
 /// # Errors
 /// The device fails, a loss is no longer finite, or what `watch` returns.
