@@ -38,10 +38,10 @@
 //! random number comes from the seed by its partition and network, and sums run in a fixed order. With
 //! another processor, another number of threads or on a card, matrix products add up in another order;
 //! losses of the first epochs then agree to about 1e−6, and since training makes much of little, late
-//! accuracies to what a few rows make (`tests/reproducible.rs`). Groups of partitions ([`train::Groups`]),
-//! which are as large as memory allows, change nothing of that on the CPU. Nothing is read but the files named,
-//! nothing is written but the run's folder, the files named, and on a card the cache of compiled kernels;
-//! the program opens no connection.
+//! accuracies to what a few rows make (`tests/reproducible.rs`). In which groups partitions train
+//! ([`train::Groups`]), a matter of the memory that is free, changes no byte of a model on the CPU.
+//! Nothing is read but the files named, nothing is written but the run's folder, the files named, and
+//! on a card the cache of compiled kernels; the program opens no connection.
 
 #![warn(missing_docs)]
 

@@ -61,6 +61,15 @@ impl Predictions {
         }
     }
 
+    /// Whether it is of as many rows and classes as `other`.
+    pub fn fits(&self, other: &Predictions) -> bool {
+        let sizes = |of: &Votes| [of.sums.len(), of.nearest.len(), of.voters.len()];
+        let classes = self.all.classes;
+        sizes(&self.all) == sizes(&other.all)
+            && classes == other.all.classes
+            && self.of_partitions.iter().all(|label| label.class < classes)
+    }
+
     /// All labels, those of the partitions and then of the vote, each in row order.
     pub fn finish(mut self, splits: &[Split]) -> Vec<Prediction> {
         for (at, row) in target_rows(splits).into_iter().enumerate() {

@@ -118,8 +118,7 @@ pub(super) struct TrainArgs {
     pub nepoch: Option<usize>,
 
     /// Partitions: draws of labelled target rows and initial weights, trained side by side as far as
-    /// memory allows it
-    /// [default: 20; 3 on the bundled digits]
+    /// memory allows it [default: 20; 3 on the bundled digits]
     #[arg(long, value_name = "P", help_heading = "Training")]
     pub partition: Option<usize>,
 
@@ -355,8 +354,8 @@ pub(super) struct TrainArgs {
     pub checkpoint_every: Option<usize>,
 
     /// Go on with the run in this folder, as if it had not been interrupted; its options are
-    /// there, and only --device, --cuda, --max-memory, --no-graph, --checkpoint-every, --json, --quiet and
-    /// --verbose may be given
+    /// there, and only --device, --cuda, --max-memory, --no-graph, --checkpoint-every, --json,
+    /// --quiet and --verbose may be given
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub resume: Option<PathBuf>,
 

@@ -118,19 +118,19 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let groups = plan.groups;
     let mut finished = Finished::none(&splits, task.classes.len());
     if let (Some(directory), None) = (&resumed, &kept) {
-        match Finished::load(directory) {
-            Ok(found) => finished = found.unwrap_or(finished),
+        let none = finished.clone();
+        finished = match finished.load(directory, &groups) {
+            Ok(found) => found,
             Err(error) => {
                 text.note(format_args!("{error}: the run begins again"));
-                directory.begin_again()?;
+                directory.remove_progress()?;
+                none
             }
-        }
+        };
     }
     let trained = finished.partitions.len();
     let mut left = groups.ranges().skip_while(|group| group.start < trained);
-    let first = left
-        .next()
-        .expect("a run that is trained has no file of groups");
+    let first = left.next().expect("a group is left");
     let mut initial = Vec::new();
     let session = match &kept {
         Some(_) => None,
@@ -246,13 +246,13 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
         }
     };
     drop(initial);
-    for (kind, plan) in comparisons.controls {
+    for (kind, groups) in comparisons.controls {
         let done = |control: &ControlSummary| control.name == kind;
         if result.summary.controls.iter().any(done) {
             continue;
         }
         let (problem, options) = kind.of(&problem, &options, args.seed);
-        let outcome = trainer.compare(plan, &problem, &options, kind.name(), &directory)?;
+        let outcome = trainer.compare(groups, &problem, &options, kind.name(), &directory)?;
         result.summary.add_control(kind, &outcome);
         result.save(&directory)?;
     }

@@ -156,14 +156,14 @@ impl RunDirectory {
         self.file(SUMMARY).is_file()
     }
 
-    /// Refuses the folder of a run whose partitions are not all trained; others are none of a run, or
-    /// have all models.
+    /// Refuses the folder of a run of whose groups of partitions some are trained and others not: the
+    /// models in it are not all.
     ///
     /// # Errors
     /// There are partitions left to train.
     pub fn check_trained(path: &Path) -> Result<()> {
         let has = |name: &str| path.join(name).is_file();
-        match has(CONFIG) && !has(SUMMARY) && !has(UNFINISHED) {
+        match has(FINISHED) && !has(UNFINISHED) && !has(SUMMARY) {
             true => {
                 let shown = path.display();
                 let cause = format!(
@@ -179,7 +179,7 @@ impl RunDirectory {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn begin_again(&self) -> Result<()> {
+    pub fn remove_progress(&self) -> Result<()> {
         for name in [FINISHED, checkpoint::LAST, checkpoint::PREVIOUS] {
             remove(&self.file(name))?;
         }
@@ -192,7 +192,7 @@ impl RunDirectory {
     /// The file system refuses.
     pub fn finish(self) -> Result<()> {
         remove(&self.file(UNFINISHED))?;
-        self.begin_again()?;
+        self.remove_progress()?;
         self.remove_unfinished()?;
         remove(&self.file(LOCK))
     }

@@ -13,7 +13,7 @@ use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::model_file;
 use crate::predictions::Predictions;
-use crate::train::{Outcome, Problem};
+use crate::train::{Groups, Outcome, Problem};
 
 /// Name of the file.
 pub const FINISHED: &str = "groups.unfinished.json";
@@ -92,16 +92,22 @@ impl Finished {
         directory.write(FINISHED, &json)
     }
 
-    /// The groups of the run in `directory` that are trained; `None` before the first is.
+    /// The first of the `groups` of the run in `directory`, as far as they are trained, after
+    /// `self`, which is before the first.
     ///
     /// # Errors
     /// The file, or one that the groups left, is damaged or gone.
-    pub fn load(directory: &RunDirectory) -> Result<Option<Finished>> {
+    pub fn load(self, directory: &RunDirectory, groups: &Groups) -> Result<Finished> {
         let path = directory.file(FINISHED);
         if !path.exists() {
-            return Ok(None);
+            return Ok(self);
         }
         let sealed = parse(&files::read(&path)?).map_err(|cause| Error::file(&path, cause))?;
+        let trained = sealed.finished.partitions.len();
+        let next = groups.ranges().any(|group| group.start == trained);
+        if !next || !sealed.finished.predictions.fits(&self.predictions) {
+            return Err(Error::file(path, "is of a run with other data or options"));
+        }
         for (name, hash) in &sealed.files {
             let path = directory.file(name);
             if files::fingerprint(&path)? != *hash {
@@ -113,7 +119,7 @@ impl Finished {
             let path = directory.file(METRICS);
             return Err(Error::file(path, "is not what a group of partitions left"));
         }
-        Ok(Some(finished))
+        Ok(finished)
     }
 
     fn hash(&self) -> String {
@@ -139,5 +145,60 @@ fn parse(bytes: &[u8]) -> Cause<Sealed<Finished>> {
     match sealed.finished.hash() == sealed.sha256 {
         true => Ok(sealed),
         false => Err("is damaged: its checksum does not hold".to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Opinions;
+
+    /// Nothing but what was written is taken for it.
+    #[test]
+    fn whatever_is_cut_or_changed_is_noticed() {
+        let split = Split {
+            source: vec![0],
+            labelled: vec![0],
+            unlabelled: vec![1, 2],
+        };
+        let splits = vec![split; 2];
+        let mut finished = Finished::none(&splits, 2);
+        let opinions = [Opinions {
+            probabilities: vec![0.1, 0.9, 0.25, 0.75, 0.3, 0.7],
+            nearest: vec![0, 1, 1],
+        }];
+        finished.predictions.take(&splits, 0, &opinions, 1);
+        finished.metrics = 77;
+        let sealed = Sealed {
+            sha256: finished.hash(),
+            metrics: String::new(),
+            files: Vec::new(),
+            finished: &finished,
+        };
+        let whole = serde_json::to_vec(&sealed).unwrap();
+        assert_eq!(parse(&whole).unwrap().finished, finished);
+        for len in 0..whole.len() {
+            assert!(parse(&whole[..len]).is_err(), "cut to {len} bytes");
+        }
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            if let Ok(found) = parse(&changed) {
+                assert_eq!(found.finished, finished, "byte {at}");
+            }
+        }
+        // Of other rows or classes, or with a class that there is not.
+        let of = |splits: &[Split], classes| Predictions::new(splits, classes);
+        assert!(finished.predictions.fits(&of(&splits, 2)));
+        assert!(!finished.predictions.fits(&of(&splits, 3)));
+        let fewer = Split {
+            unlabelled: vec![1],
+            ..splits[0].clone()
+        };
+        assert!(!finished.predictions.fits(&of(&[fewer], 2)));
+        let json = serde_json::to_string(&finished.predictions).unwrap();
+        let other = json.replacen("\"class\":1", "\"class\":2", 1);
+        let other: Predictions = serde_json::from_str(&other).unwrap();
+        assert!(!other.fits(&finished.predictions));
     }
 }

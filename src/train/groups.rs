@@ -5,6 +5,9 @@
 //! size of a matrix product's tiles depends on the number of networks side by side, so that results
 //! agree within rounding. With [`Options::patience`](super::Options::patience) a group ends when its
 //! own partitions have settled.
+//!
+//! Groups read the same rows; what is made of these for a step, `X·Xᵀ` in Gram form, is made again for
+//! each, since it would be kept twice otherwise and costs little beside the training.
 
 use std::ops::Range;
 
