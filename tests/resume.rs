@@ -287,6 +287,15 @@ fn damaged_groups_cost_time_alone() {
         damage(name, Some(bytes));
     }
     damage("model-0.safetensors", None);
+
+    // Without its own checkpoint a later group begins again, and never from that of another.
+    for (name, bytes) in &cut_off {
+        std::fs::write(at.join("run").join(name), bytes).unwrap();
+    }
+    std::fs::remove_file(at.join("run").join(checkpoint::LAST)).unwrap();
+    let told = text(&passes(at, "train --resume run"));
+    assert!(!told.contains("the run begins again"), "{told}");
+    same(at, "whole", "run");
 }
 
 /// A signal in a later group says where the run goes on.
