@@ -185,6 +185,17 @@ mod tests {
     }
 
     #[test]
+    fn neighbours_are_found_where_something_asks_for_them() {
+        for select in [Select::Last, Select::Consensus, Select::Average] {
+            for recipe in [Options::PAPER, Options::ROBUST] {
+                let options = Options { select, ..recipe };
+                let asked = recipe == Options::ROBUST || select == Select::Consensus;
+                assert_eq!(options.needs_neighbours(), asked, "{select:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_mean_of_states_is_their_mean() {
         let mut selection = Selection::<f64>::new();
         for (epochs, x) in [(1, 3.0), (2, 5.0), (3, 10.0)] {
