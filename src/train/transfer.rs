@@ -134,7 +134,7 @@ mod tests {
         assert!(folds_each(&problem(vec![0, 0, 1, -1])).is_none());
         assert!(folds_each(&problem(vec![-1, -1])).is_none());
     }
-    /// Of gains 1 and 3 the mean is 2, and its standard error √2/√2.
+    /// Of the gains 1, 1, 1, 1 and 6 the mean is 2, and its standard error √5/√5.
     #[test]
     fn a_gain_has_its_error() {
         let result = |accuracy| PartitionResult {
@@ -147,9 +147,9 @@ mod tests {
             source_accuracy: None,
             labelled_accuracy: None,
         };
-        let run = [Some(51.0), Some(63.0)].map(result);
-        let control = [Some(50.0), Some(60.0)].map(result);
+        let run = [51.0, 52.0, 53.0, 54.0, 66.0].map(|x| result(Some(x)));
+        let control = [50.0, 51.0, 52.0, 53.0, 60.0].map(|x| result(Some(x)));
         assert_eq!(gain(&run, &control), Some((2.0, 1.0)));
-        assert_eq!(gain(&run, &[result(Some(50.0)), result(None)]), None);
+        assert_eq!(gain(&run[..2], &[result(Some(50.0)), result(None)]), None);
     }
 }
