@@ -1,5 +1,6 @@
 //! The number type a step computes in.
 
+use std::borrow::Cow;
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{AddAssign, MulAssign, SubAssign};
@@ -24,6 +25,8 @@ pub trait Real:
     fn of(x: f64) -> Self;
     /// The value, widened.
     fn wide(self) -> f64;
+    /// Nearest values to `values`.
+    fn of_all(values: &[f64]) -> Cow<'_, [Self]>;
 }
 
 impl Real for f32 {
@@ -34,6 +37,9 @@ impl Real for f32 {
     fn wide(self) -> f64 {
         f64::from(self)
     }
+    fn of_all(values: &[f64]) -> Cow<'_, [f32]> {
+        Cow::Owned(values.iter().map(|&x| x as f32).collect())
+    }
 }
 
 impl Real for f64 {
@@ -43,5 +49,8 @@ impl Real for f64 {
     }
     fn wide(self) -> f64 {
         self
+    }
+    fn of_all(values: &[f64]) -> Cow<'_, [f64]> {
+        Cow::Borrowed(values)
     }
 }

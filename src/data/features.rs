@@ -191,7 +191,7 @@ impl Features {
     pub fn similarities<T: Real>(&self, block: usize, mut take: impl FnMut(usize, Vec<T>)) {
         match self {
             Features::Dense(matrix) => {
-                let (all, cols) = (real(&matrix.values), matrix.cols);
+                let (all, cols) = (T::of_all(&matrix.values), matrix.cols);
                 for (b, rows) in all.chunks(block * cols).enumerate() {
                     let mut products = vec![T::zero(); rows.len() / cols * matrix.rows];
                     let all = View::new(&all, cols).transposed();
@@ -214,7 +214,7 @@ impl Features {
     pub fn times_transposed<T: Real>(&self, w: &[T], out: &mut [T]) {
         match self {
             Features::Dense(matrix) => {
-                let values = real(&matrix.values);
+                let values = T::of_all(&matrix.values);
                 let w = View::new(w, matrix.cols).transposed();
                 product(out, View::new(&values, matrix.cols), w, false);
             }
@@ -232,10 +232,6 @@ impl Features {
             Features::Sparse(sparse) => sparse.add_products(c, w),
         }
     }
-}
-
-fn real<T: Real>(values: &[f64]) -> Vec<T> {
-    values.iter().map(|&x| T::of(x)).collect()
 }
 
 #[cfg(test)]

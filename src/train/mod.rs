@@ -6,6 +6,7 @@
 //! **last** epoch. The best epoch is reported beside it under the name of what it is: an oracle
 //! that looks at the test labels.
 
+mod clusters;
 mod control;
 mod first_layer;
 mod groups;

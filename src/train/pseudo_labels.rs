@@ -1,6 +1,7 @@
 //! Pseudo-labels of the unlabelled target rows that a partition's networks are trained on late in
 //! training: their vote beside that of the classes' means in the target's own feature space,
-//! smoothed over the graph of nearest target rows, with the classes' masses evened out.
+//! smoothed over the graph of nearest target rows, with the classes' masses evened out; then by the
+//! clusters that the classes form, where they form some.
 //!
 //! With `V` the vote's probabilities, and `C` the cosines of a row and the mean of each class's
 //! labelled target rows, without its rows' means and divided by its deviation: `Y` is the product of
@@ -13,7 +14,11 @@
 //! different classes, a row hears little of them. Without the division the graph's hubs draw rows to
 //! the classes that are large already (class mass normalisation; Zhu, Ghahramani & Lafferty, ICML
 //! 2003, is `b = 1` with known class sizes; half of it does not force sizes that nobody knows).
+//! Last, rows take the class of the cluster they lie in ([`clusters`]), the clusters having begun with
+//! these labels, up to three times over. Labelled rows tell whether the classes are clusters at all:
+//! unless nine in ten of them lie in their own class's, the graph's labels stay.
 
+use super::clusters::clusters;
 use super::neighbours::Neighbours;
 use super::{PartitionLabels, softmax_rows};
 use crate::data::{Features, Matrix};
@@ -34,6 +39,12 @@ pub struct PseudoLabels {
 
 /// Where scores spread further than this, only the graph's components and hubs are left to see.
 const LARGEST_SPREAD: f64 = 0.95;
+
+/// Share of the labelled rows that lie in their own class's cluster where clusters are heard.
+const TRUSTED: f64 = 0.9;
+
+/// How often clusters begin with the labels of those before.
+const CLUSTERINGS: usize = 3;
 
 impl PseudoLabels {
     /// The robust recipe's.
@@ -89,7 +100,7 @@ impl PseudoLabels {
                 masses.iter_mut().zip(row).for_each(|(m, x)| *m += x);
             }
         }
-        let rows = smooth.chunks_exact_mut(classes).enumerate();
+        let smooth_rows = smooth.chunks_exact_mut(classes).enumerate();
         let label = |(i, row): (usize, &mut [f64])| {
             let weights = row.iter_mut().zip(&masses);
             weights.for_each(|(x, &m): (&mut f64, &f64)| {
@@ -101,8 +112,39 @@ impl PseudoLabels {
                 -1
             }
         };
-        rows.map(label).collect()
+        clustered(rows, smooth_rows.map(label).collect(), classes, labels)
     }
+}
+
+/// `made`, or where the clusters that begin with it keep the labelled rows in their classes, theirs.
+fn clustered(
+    rows: &Features,
+    mut made: Vec<i32>,
+    classes: usize,
+    labels: &PartitionLabels,
+) -> Vec<i32> {
+    let labelled = &labels.labelled;
+    let known = labelled.iter().filter(|&&label| label >= 0).count();
+    for _ in 0..CLUSTERINGS {
+        let start = made.iter().zip(labelled);
+        let start: Vec<i32> = start.map(|(&made, &label)| made.max(label)).collect();
+        let found = clusters(rows, &start, classes);
+        let kept = found.iter().zip(labelled);
+        let kept = kept.filter(|(found, label)| **label >= 0 && found == label);
+        if known == 0 || (kept.count() as f64) < TRUSTED * known as f64 {
+            break;
+        }
+        let unlabelled = made.iter().map(|&label| label >= 0);
+        let next = found.iter().zip(unlabelled);
+        let next = next
+            .map(|(&found, is)| if is { found } else { -1 })
+            .collect();
+        if next == made {
+            break;
+        }
+        made = next;
+    }
+    made
 }
 
 /// `scores [n, K]` without their rows' means, divided by their deviation.
@@ -141,6 +183,7 @@ fn nearness(rows: &Features, labelled: &[i32], classes: usize) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::clusters::three;
     use super::*;
 
     /// Rows without neighbours hear the vote and the means alone, by hand.
@@ -211,5 +254,38 @@ mod tests {
         assert_eq!(made(0.0), [0, 0, 0]);
         // The masses are 0.9 + 0.6 + 0.55 and 0.1 + 0.4 + 0.45.
         assert_eq!(made(1.0), [0, 1, 1]);
+    }
+
+    /// The first nine rows are labelled.
+    #[test]
+    fn clusters_are_heard_where_they_keep_the_labelled_rows_together() {
+        let (rows, truth) = three(12);
+        let labels = |truth: &[i32]| PartitionLabels {
+            source: Vec::new(),
+            labelled: truth
+                .iter()
+                .enumerate()
+                .map(|(i, &k)| if i < 9 { k } else { -1 })
+                .collect(),
+            unlabelled: (0..36).map(|i| if i < 9 { -1 } else { 0 }).collect(),
+            truth: truth.to_vec(),
+        };
+        let mut made: Vec<i32> = (0..36).map(|i| if i < 9 { -1 } else { truth[i] }).collect();
+        let right = made.clone();
+        for i in [10, 17, 29] {
+            made[i] = (made[i] + 1) % 3;
+        }
+        assert_eq!(clustered(&rows, made.clone(), 3, &labels(&truth)), right);
+        // Two labelled rows of nine lie in another class's cluster.
+        let mut astray = truth;
+        astray[0] = 1;
+        astray[4] = 2;
+        assert_eq!(clustered(&rows, made.clone(), 3, &labels(&astray)), made);
+        // Nor is anything to be told without labelled rows.
+        let none = PartitionLabels {
+            labelled: vec![-1; 36],
+            ..labels(&astray)
+        };
+        assert_eq!(clustered(&rows, made.clone(), 3, &none), made);
     }
 }
