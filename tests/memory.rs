@@ -6,8 +6,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, Ordering};
 
 use ssan::data::{Domain, Label, Labelling, Matrix, Sparse, Task, Triplet};
-use ssan::device::Cpu;
 use ssan::device::launch;
+use ssan::device::{Choice, Cpu};
 use ssan::model::Layers;
 use ssan::optim::Optimizer;
 use ssan::run::Finished;
@@ -15,6 +15,9 @@ use ssan::train::memory::{self, Footprint, Limit, Origin, Plan};
 use ssan::train::{
     Control, FirstLayer, Groups, Options, Problem, Select, Session, recorded_step, train_group,
 };
+
+#[path = "common/card.rs"]
+mod card;
 
 struct Counting;
 
@@ -196,6 +199,42 @@ fn replaying_keeps_nothing() {
             "{optimizer:?}, {first_layer:?}: {kept} bytes kept"
         );
     }
+}
+
+/// 10 000 steps on a card, and then twenty sessions, leave as much of its memory free as before.
+fn replaying_keeps_nothing_on_a_card() {
+    if !card::present("10 000 steps leave nothing on the card") {
+        return;
+    }
+    let card = Choice::Cuda(0);
+    let free = || card.free_memory().unwrap().expect("a card tells");
+    let task = Task::new(domain(60, 30, 2), domain(80, 40, 2)).unwrap();
+    let splits = task.splits(&Labelling::PerClass(1), 2, 1).unwrap();
+    let options = Options {
+        lr: 0.01,
+        epochs: 20_000,
+        common: 32,
+        ..Options::PAPER
+    };
+    let problem = Problem::new(&task, &splits, &options);
+    let initial = problem.initial_parameters(&options, 1);
+    let session = || Session::<f32>::new(&problem, &options, &initial, |graph| card.load(graph));
+    // Kernels are loaded and the driver's own memory is taken at first use.
+    let warm = |mut session: Session<f32>| session.run(50).map(drop);
+    warm(session().unwrap()).unwrap();
+    let without = free();
+    let mut long = session().unwrap();
+    long.run(50).unwrap();
+    let with = free();
+    for _ in 0..200 {
+        drop(long.run(50).unwrap());
+    }
+    assert_eq!(free(), with, "10 000 steps keep memory of the card");
+    drop(long);
+    for _ in 0..20 {
+        warm(session().unwrap()).unwrap();
+    }
+    assert_eq!(free(), without, "sessions keep memory of the card");
 }
 
 /// In groups a run takes less, about as much as foretold, and more groups take less still.
@@ -412,4 +451,5 @@ fn memory_is_foretold_and_given_back() {
     a_card_takes_what_the_recording_says();
     a_refusal_names_what_would_fit();
     replaying_keeps_nothing();
+    replaying_keeps_nothing_on_a_card();
 }

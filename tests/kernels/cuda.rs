@@ -4,38 +4,20 @@
 //! Without a card these tests say in words that they did not run; with `SSAN_REQUIRE_CUDA=1` they
 //! fail. With a card that cannot be used, for instance for want of NVRTC, they fail.
 
-use std::io::Write;
-
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
 use ssan::data::{self, Matrix, Task};
-use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision, Request, available, choose};
+use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision};
 use ssan::graph::Graph;
 use ssan::real::Real;
 use ssan::train::{
     EpochMetrics, FirstLayer, Options, PartitionLabels, Problem, Session, recorded_step, train,
 };
 
+use crate::card::present;
 use crate::cases::{cases, draws, random_cases};
 use crate::{golden, gradients, rungs, traces};
-
-/// Whether there is a card; if not, says that `check` does not run.
-fn present(check: &str) -> bool {
-    let Err(why) = available() else {
-        choose(Request::Cuda(0)).unwrap_or_else(|e| panic!("a card that cannot be used: {e}"));
-        return true;
-    };
-    let required = std::env::var_os("SSAN_REQUIRE_CUDA").is_some_and(|v| v == "1");
-    assert!(
-        !required,
-        "{check}: SSAN_REQUIRE_CUDA=1, but it cannot run: {why}"
-    );
-    // Not `eprintln!`, which the test harness keeps back where a test passes.
-    let line = format!("NOT RUN: {check}: {why}\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    false
-}
 
 fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>> {
     let precision = Precision::Fp32;

@@ -34,6 +34,8 @@
 //! [`Mode::Plain`](build::Mode) accesses go unchecked.
 
 mod build;
+#[path = "../common/card.rs"]
+mod card;
 mod cases;
 mod cuda;
 mod executor;
