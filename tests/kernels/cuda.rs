@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
 use ssan::data::{self, Matrix, Task};
-use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision};
+use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision, available};
 use ssan::graph::Graph;
 use ssan::real::Real;
 use ssan::train::{
