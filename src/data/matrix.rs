@@ -67,7 +67,7 @@ impl Matrix {
     }
 
     /// Takes `mean` off every row and scales them to unit length again.
-    pub(super) fn centre(&mut self, mean: &[f64]) {
+    pub(crate) fn centre(&mut self, mean: &[f64]) {
         for row in self.values.chunks_exact_mut(self.cols) {
             row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m);
         }

@@ -293,14 +293,17 @@ impl Sparse {
     /// `w += cᵀ·X` with `c [n, h]` and `w [h, d]`.
     pub fn add_products(&self, c: &[f64], w: &mut [f64]) {
         let (d, n) = (self.cols, self.rows());
-        let (h, transposed) = (w.len() / d, self.transposed());
-        let scales: Vec<f64> = (0..n).map(|i| self.scale(i)).collect();
+        let h = w.len() / d;
         let cost = d + self.stored();
         for_rows(cost, [(w, d)], |k, [row]| {
-            let scaled: Vec<f64> = (0..n).map(|i| scales[i] * c[i * h + k]).collect();
-            let total: f64 = scaled.iter().sum();
-            for (j, w) in row.iter_mut().enumerate() {
-                let sum: f64 = transposed.row(j).map(|(i, x)| x * scaled[i]).sum();
+            let mut sums = vec![0.0; d];
+            let mut total = 0.0;
+            for i in 0..n {
+                let scaled = self.scale(i) * c[i * h + k];
+                total += scaled;
+                self.row(i).for_each(|(j, x)| sums[j] += x * scaled);
+            }
+            for (j, (w, sum)) in row.iter_mut().zip(sums).enumerate() {
                 let mean = self.centre.as_ref().map_or(0.0, |centre| centre.mean[j]);
                 *w += sum - mean * total;
             }

@@ -11,8 +11,9 @@
 //! (regularised discriminant analysis; Friedman, JASA 1989), less its mean row, in unit length. There
 //! k-means of cosines (Dhillon & Modha, Machine Learning 2001) begins with the classes' means.
 
-use crate::data::Features;
+use crate::data::{Features, Matrix};
 use crate::evaluation::largest;
+use crate::ops::dot;
 
 /// `r` in units of the scatter's mean eigenvalue.
 const SHRINKAGE: f64 = 0.1;
@@ -29,45 +30,60 @@ const MOST_ROUNDS: usize = 100;
 /// have unit length or are 0. A row labelled −1 has no part and stays −1; a class without rows gets
 /// none.
 pub(super) fn clusters(rows: &Features, labels: &[i32], classes: usize) -> Vec<i32> {
-    let classes_of: Vec<Option<usize>> = labels.iter().map(|&k| usize::try_from(k).ok()).collect();
-    let mut z = discriminants(rows, &classes_of, classes);
-    centre(&mut z, &classes_of, classes);
-    let mut clusters = classes_of;
-    let mut centres = vec![None; classes];
+    let z = Features::from(discriminants(rows, labels, classes));
+    let exists: Vec<bool> = (0..classes as i32).map(|k| labels.contains(&k)).collect();
+    let mut clusters = labels.to_vec();
+    let mut centres = directions(&z, labels, classes);
+    let mut cosines = vec![0.0; z.rows() * classes];
     for _ in 0..MOST_ROUNDS {
-        // A cluster that has lost its rows stays where it was.
-        for (centre, mean) in centres.iter_mut().zip(directions(&z, &clusters, classes)) {
-            *centre = mean.or(centre.take());
-        }
-        let next: Vec<Option<usize>> = z
-            .chunks_exact(classes)
-            .zip(&clusters)
-            .map(|(row, cluster)| {
-                cluster.map(|_| {
-                    let cosine = |centre: &Option<Vec<f64>>| {
-                        let centre = centre.as_ref();
-                        centre.map_or(f64::NEG_INFINITY, |centre| dot(row, centre))
-                    };
-                    largest(&centres.iter().map(cosine).collect::<Vec<f64>>())
-                })
-            })
-            .collect();
+        z.times_transposed(&centres.values, &mut cosines);
+        let nearest = |(row, &cluster): (&mut [f64], &i32)| {
+            let absent = row.iter_mut().zip(&exists).filter(|(_, exists)| !**exists);
+            absent.for_each(|(cosine, _)| *cosine = f64::NEG_INFINITY);
+            if cluster < 0 { -1 } else { largest(row) as i32 }
+        };
+        let next = cosines.chunks_exact_mut(classes).zip(&clusters);
+        let next: Vec<i32> = next.map(nearest).collect();
         if next == clusters {
             break;
         }
         clusters = next;
+        let moved = directions(&z, &clusters, classes);
+        for (k, centre) in centres.values.chunks_exact_mut(classes).enumerate() {
+            // A cluster that has lost its rows stays where it was.
+            if clusters.contains(&(k as i32)) {
+                centre.copy_from_slice(moved.row(k));
+            }
+        }
     }
-    let label = |cluster: Option<usize>| cluster.map_or(-1, |k| k as i32);
-    clusters.into_iter().map(label).collect()
+    clusters
 }
 
-/// `Z [n, K]`, not yet centred.
-fn discriminants(rows: &Features, labels: &[Option<usize>], classes: usize) -> Vec<f64> {
+/// Direction of the sum of the `rows [n, d]` with each label, `[K, d]`; 0 of a class without any.
+pub(super) fn directions(rows: &Features, labels: &[i32], classes: usize) -> Matrix {
+    let cols = rows.cols();
+    let mut sums = Matrix {
+        rows: classes,
+        cols,
+        values: vec![0.0; classes * cols],
+    };
+    for (i, &label) in labels.iter().enumerate() {
+        if let Ok(class) = usize::try_from(label) {
+            rows.add_row(i, &mut sums.values[class * cols..][..cols]);
+        }
+    }
+    sums.normalise_rows();
+    sums
+}
+
+/// `Z [n, K]`.
+fn discriminants(rows: &Features, labels: &[i32], classes: usize) -> Matrix {
     let (n, d) = (rows.rows(), rows.cols());
+    let labels: Vec<Option<usize>> = labels.iter().map(|&k| usize::try_from(k).ok()).collect();
     let mut counts = vec![0.0; classes];
     labels.iter().flatten().for_each(|&k| counts[k] += 1.0);
     let mut shares = vec![0.0; n * classes];
-    for (row, label) in shares.chunks_exact_mut(classes).zip(labels) {
+    for (row, label) in shares.chunks_exact_mut(classes).zip(&labels) {
         if let Some(k) = *label {
             row[k] = 1.0 / counts[k];
         }
@@ -85,12 +101,12 @@ fn discriminants(rows: &Features, labels: &[Option<usize>], classes: usize) -> V
         let mut z = vec![0.0; n * classes];
         rows.times_transposed(w, &mut z);
         let mut sums = vec![0.0; classes * classes];
-        for (row, label) in z.chunks_exact(classes).zip(labels) {
+        for (row, label) in z.chunks_exact(classes).zip(&labels) {
             if let Some(k) = *label {
                 add(&mut sums[k * classes..][..classes], row, 1.0 / counts[k]);
             }
         }
-        for (row, label) in z.chunks_exact_mut(classes).zip(labels) {
+        for (row, label) in z.chunks_exact_mut(classes).zip(&labels) {
             match *label {
                 Some(k) => add(row, &sums[k * classes..][..classes], -1.0),
                 None => row.fill(0.0),
@@ -100,8 +116,18 @@ fn discriminants(rows: &Features, labels: &[Option<usize>], classes: usize) -> V
         rows.add_products(&z, &mut product);
         product
     };
-    let mut z = vec![0.0; n * classes];
-    rows.times_transposed(&conjugate_gradients(apply, means, d), &mut z);
+    let mut z = Matrix {
+        rows: n,
+        cols: classes,
+        values: vec![0.0; n * classes],
+    };
+    rows.times_transposed(&conjugate_gradients(apply, means, d), &mut z.values);
+    let used = labels.iter().flatten().count().max(1) as f64;
+    let mut mean = vec![0.0; classes];
+    for (i, _) in labels.iter().enumerate().filter(|(_, l)| l.is_some()) {
+        add(&mut mean, z.row(i), 1.0 / used);
+    }
+    z.centre(&mean);
     z
 }
 
@@ -139,47 +165,6 @@ fn conjugate_gradients(apply: impl Fn(&[f64]) -> Vec<f64>, b: Vec<f64>, d: usize
     w
 }
 
-/// Takes the mean row of the labelled ones off, and brings rows to unit length.
-fn centre(z: &mut [f64], labels: &[Option<usize>], classes: usize) {
-    let used = labels.iter().flatten().count().max(1) as f64;
-    let mut mean = vec![0.0; classes];
-    for (row, _) in z
-        .chunks_exact(classes)
-        .zip(labels)
-        .filter(|(_, l)| l.is_some())
-    {
-        add(&mut mean, row, 1.0 / used);
-    }
-    for row in z.chunks_exact_mut(classes) {
-        add(row, &mean, -1.0);
-        scale_to_unit(row);
-    }
-}
-
-/// Direction of the mean of each class's rows; `None` of a class without any.
-fn directions(z: &[f64], labels: &[Option<usize>], classes: usize) -> Vec<Option<Vec<f64>>> {
-    let mut sums: Vec<Option<Vec<f64>>> = vec![None; classes];
-    for (row, label) in z.chunks_exact(classes).zip(labels) {
-        if let Some(k) = *label {
-            let sum = sums[k].get_or_insert_with(|| vec![0.0; classes]);
-            add(sum, row, 1.0);
-        }
-    }
-    sums.iter_mut().flatten().for_each(|sum| scale_to_unit(sum));
-    sums
-}
-
-fn scale_to_unit(row: &mut [f64]) {
-    let length = dot(row, row).sqrt();
-    if length > 0.0 {
-        row.iter_mut().for_each(|x| *x /= length);
-    }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
-}
-
 /// `to += factor·row`.
 fn add(to: &mut [f64], row: &[f64], factor: f64) {
     let both = to.iter_mut().zip(row);
@@ -196,22 +181,21 @@ pub(super) fn three(per: usize) -> (Features, Vec<i32>) {
         row[i % 3] = 1.0;
         row[3] = 0.4 * ((i * 7 % 11) as f64 / 11.0 - 0.5);
         row[4] = 0.4 * ((i * 5 % 13) as f64 / 13.0 - 0.5);
-        scale_to_unit(&mut row);
         values.extend(row);
         truth.push((i % 3) as i32);
     }
-    let rows = crate::data::Matrix {
+    let mut rows = Matrix {
         rows: 3 * per,
         cols: 5,
         values,
     };
+    rows.normalise_rows();
     (rows.into(), truth)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Matrix;
 
     #[test]
     fn wrong_labels_within_a_cluster_are_set_right() {

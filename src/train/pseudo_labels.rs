@@ -18,10 +18,10 @@
 //! these labels, up to three times over. Labelled rows tell whether the classes are clusters at all:
 //! unless nine in ten of them lie in their own class's, the graph's labels stay.
 
-use super::clusters::clusters;
+use super::clusters::{clusters, directions};
 use super::neighbours::Neighbours;
 use super::{PartitionLabels, softmax_rows};
-use crate::data::{Features, Matrix};
+use crate::data::Features;
 use crate::evaluation::largest;
 
 /// When and how pseudo-labels are made.
@@ -164,18 +164,7 @@ fn standard(mut scores: Vec<f64>, classes: usize) -> Vec<f64> {
 /// Cosine of each of `rows`, which have unit length, and the mean of each class's `labelled` rows,
 /// `[n, K]`; 0 for a class without any.
 fn nearness(rows: &Features, labelled: &[i32], classes: usize) -> Vec<f64> {
-    let cols = rows.cols();
-    let mut means = Matrix {
-        rows: classes,
-        cols,
-        values: vec![0.0; classes * cols],
-    };
-    for (i, &label) in labelled.iter().enumerate() {
-        if let Ok(class) = usize::try_from(label) {
-            rows.add_row(i, &mut means.values[class * cols..][..cols]);
-        }
-    }
-    means.normalise_rows();
+    let means = directions(rows, labelled, classes);
     let mut cosines = vec![0.0; rows.rows() * classes];
     rows.times_transposed(&means.values, &mut cosines);
     cosines
@@ -185,6 +174,7 @@ fn nearness(rows: &Features, labelled: &[i32], classes: usize) -> Vec<f64> {
 mod tests {
     use super::super::clusters::three;
     use super::*;
+    use crate::data::Matrix;
 
     /// Rows without neighbours hear the vote and the means alone, by hand.
     #[test]
