@@ -118,15 +118,13 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let groups = plan.groups;
     let mut finished = Finished::none(&splits, task.classes.len());
     if let (Some(directory), None) = (&resumed, &kept) {
-        let none = finished.clone();
-        finished = match finished.load(directory, &groups) {
-            Ok(found) => found,
+        match finished.load(directory, &groups) {
+            Ok(found) => finished = found.unwrap_or(finished),
             Err(error) => {
                 text.note(format_args!("{error}: the run begins again"));
                 directory.remove_progress()?;
-                none
             }
-        };
+        }
     }
     let trained = finished.partitions.len();
     let mut left = groups.ranges().skip_while(|group| group.start < trained);

@@ -92,15 +92,15 @@ impl Finished {
         directory.write(FINISHED, &json)
     }
 
-    /// The first of the `groups` of the run in `directory`, as far as they are trained, after
-    /// `self`, which is before the first.
+    /// The first of the `groups` of the run in `directory`, as far as they are trained; `None` before
+    /// the first, as which `self` is.
     ///
     /// # Errors
     /// The file, or one that the groups left, is damaged or gone.
-    pub fn load(self, directory: &RunDirectory, groups: &Groups) -> Result<Finished> {
+    pub fn load(&self, directory: &RunDirectory, groups: &Groups) -> Result<Option<Finished>> {
         let path = directory.file(FINISHED);
         if !path.exists() {
-            return Ok(self);
+            return Ok(None);
         }
         let sealed = parse(&files::read(&path)?).map_err(|cause| Error::file(&path, cause))?;
         let trained = sealed.finished.partitions.len();
@@ -119,7 +119,7 @@ impl Finished {
             let path = directory.file(METRICS);
             return Err(Error::file(path, "is not what a group of partitions left"));
         }
-        Ok(finished)
+        Ok(Some(finished))
     }
 
     fn hash(&self) -> String {

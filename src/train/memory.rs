@@ -208,16 +208,21 @@ impl Footprint {
 
     /// The largest number of partitions that fit side by side.
     pub fn room(&self, limit: Limit) -> usize {
-        let (mut fits, mut not) = (0, self.partitions.saturating_add(1));
-        while not - fits > 1 {
-            let between = fits.midpoint(not);
-            match self.needed(between) <= limit.bytes {
-                true => fits = between,
-                false => not = between,
-            }
-        }
-        fits
+        most_that_fit(self.partitions, |n| self.needed(n) <= limit.bytes)
     }
+}
+
+/// The largest number up to `most` that fits, where with it all smaller ones do; 0 if none.
+fn most_that_fit(most: usize, fit: impl Fn(usize) -> bool) -> usize {
+    let (mut fits, mut not) = (0, most.saturating_add(1));
+    while not - fits > 1 {
+        let between = fits.midpoint(not);
+        match fit(between) {
+            true => fits = between,
+            false => not = between,
+        }
+    }
+    fits
 }
 
 /// The groups that a run's partitions are trained in.
@@ -310,10 +315,9 @@ impl Plan {
             let layout = Layout::of_partitions(&graph, partitions * problem.members);
             layout.bytes::<T>().into_iter().sum::<usize>() as f64
         };
-        let at_once = (1..=self.groups.at_once()).rev();
-        let room = { at_once }.find(|&n| needed(n) <= limit.bytes);
+        let room = most_that_fit(self.groups.at_once(), |n| needed(n) <= limit.bytes);
         let all = self.groups.partitions();
-        self.shrink(room.unwrap_or(1), needed(all), limit);
+        self.shrink(room.max(1), needed(all), limit);
         self
     }
 
