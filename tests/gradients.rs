@@ -148,10 +148,7 @@ fn check(what: &str, shapes: &[(usize, usize)], build: impl Fn(&mut Graph<f64>, 
             })
             .collect();
         let root = build(&mut g, &parameters);
-        g.differentiate(root);
-        let mut cpu = Cpu::load(g);
-        cpu.forward().unwrap();
-        cpu.backward().unwrap();
+        let mut cpu = differentiated(g, root);
         for (i, &var) in parameters.iter().enumerate() {
             let gradient = cpu.grad(var).clone();
             assert_eq!(
@@ -170,6 +167,15 @@ fn check(what: &str, shapes: &[(usize, usize)], build: impl Fn(&mut Graph<f64>, 
             );
         }
     }
+}
+
+/// The recorded graph after a forward and a backward pass from `root`.
+fn differentiated(mut g: Graph<f64>, root: Var) -> Cpu<f64> {
+    g.differentiate(root);
+    let mut cpu = Cpu::load(g);
+    cpu.forward().unwrap();
+    cpu.backward().unwrap();
+    cpu
 }
 
 /// [`check`] for an operation with a result of any shape: once; twice on the same inputs, so that
@@ -277,10 +283,7 @@ fn the_derivative_of_leaky_relu_at_0_is_its_slope() {
     assert!(alone != once && fused == y);
     let (first, second) = (dot(&mut g, alone, 1), dot(&mut g, fused, 2));
     let root = weighted_sum(&mut g, &[(first, 1.0), (second, 1.0)]);
-    g.differentiate(root);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, root);
     let [a, b] = [1, 2].map(|seed| Numbers::new(seed).take(3));
     let slopes = [0.25, 0.25, 1.0];
     let expected: Vec<f64> = (0..3).map(|i| slopes[i] * (a[i] + b[i])).collect();
@@ -301,10 +304,7 @@ fn zero_row_stays_zero_with_finite_gradient() {
     let x = g.parameter("x", 2, 3, vec![0.0, 0.0, 0.0, 3.0, 0.0, 4.0]);
     let y = l2_normalize(&mut g, x);
     let root = dot(&mut g, y, 3);
-    g.differentiate(root);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, root);
     assert_eq!(cpu.value(y)[..], [0.0, 0.0, 0.0, 0.6, 0.0, 0.8]);
     assert!(cpu.grad(x).iter().all(|d| d.is_finite()));
 }
@@ -316,10 +316,7 @@ fn a_row_shorter_than_epsilon_is_scaled() {
     let x = g.parameter("x", 1, 2, vec![3e-13, -4e-13]);
     let y = l2_normalize(&mut g, x);
     let root = dot(&mut g, y, 3);
-    g.differentiate(root);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, root);
     compare("l2_normalize", "y", &cpu.value(y), &[0.3, -0.4]);
     let expected: Vec<f64> = Numbers::new(3).take(2).iter().map(|c| c / 1e-12).collect();
     compare("l2_normalize", "x", &cpu.grad(x), &expected);
@@ -355,10 +352,7 @@ fn losses_without_rows_are_zero() {
         &mut g,
         &[(ce, 1.0), (soft, 1.0), (pair, 1.0), (margin, 1.0)],
     );
-    g.differentiate(total);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, total);
     assert_eq!(cpu.value(total)[0], 0.0);
     assert!(cpu.grad(x).iter().all(|&d| d == 0.0));
 }
@@ -447,10 +441,7 @@ fn triplet_margin_at_its_kinks() {
         let source = class_means(&mut g, &[(s, of[0])], 3);
         let target = class_means(&mut g, &[(t, of[1])], 3);
         let root = triplet_margin(&mut g, source, target, margin);
-        g.differentiate(root);
-        let mut cpu = Cpu::load(g);
-        cpu.forward().unwrap();
-        cpu.backward().unwrap();
+        let cpu = differentiated(g, root);
         assert_eq!(cpu.value(root)[0], margin - 1.0);
         assert_eq!(cpu.grad(t)[..], expected, "{margin}");
     }
@@ -464,10 +455,7 @@ fn nothing_flows_back_through_what_is_detached() {
     let constant = g.detach(x);
     let (one, other) = (dot(&mut g, x, 2), dot(&mut g, constant, 3));
     let root = weighted_sum(&mut g, &[(one, 1.0), (other, 1.0)]);
-    g.differentiate(root);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, root);
     assert_eq!(cpu.value(constant)[..], cpu.value(x)[..]);
     assert_eq!(cpu.grad(x)[..], Numbers::new(2).take(6));
     assert!(cpu.grad(constant).is_empty());
@@ -504,10 +492,7 @@ fn domain_cross_entropy_saturates_as_pytorch() {
         positive: true,
     };
     let loss = domain_bce(&mut g, &[part]);
-    g.differentiate(loss);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, loss);
     approx::assert_relative_eq!(cpu.value(loss)[0], 50.0, max_relative = 1e-12);
     assert_eq!(cpu.grad(z)[..], [0.0, 0.0]);
 }
@@ -520,10 +505,7 @@ fn reversal_multiplies_the_gradient() {
     let reversed = gradient_reversal(&mut g, x, lambda);
     let (l1, l2) = (dot(&mut g, reversed, 3), dot(&mut g, x, 4));
     let total = weighted_sum(&mut g, &[(l1, 1.0), (l2, 1.0)]);
-    g.differentiate(total);
-    let mut cpu = Cpu::load(g);
-    cpu.forward().unwrap();
-    cpu.backward().unwrap();
+    let cpu = differentiated(g, total);
     let (c1, c2) = (Numbers::new(3).take(6), Numbers::new(4).take(6));
     for p in 0..2 {
         assert_eq!(cpu.value(reversed)[x.at(p)], cpu.value(x)[x.at(p)]);

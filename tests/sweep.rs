@@ -6,6 +6,7 @@ mod command;
 mod refusal;
 
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 
 use command::ssan;
 use refusal::fails;
@@ -212,7 +213,6 @@ fn results_that_are_not_the_sweeps_do_not_come_into_its_table() {
 /// However often it dies, it comes to the same table.
 #[test]
 fn a_killed_sweep_goes_on() {
-    use std::process::{Command, Stdio};
     let sweep = format!("{SWEEP}\n").replace("nepoch = 8", "nepoch = 40\ncheckpoint-every = 3");
     let folder = folder(&sweep);
     let at = folder.path();
@@ -221,13 +221,7 @@ fn a_killed_sweep_goes_on() {
     let whole = began.elapsed();
     let mut killed = 0;
     for attempt in 1.. {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ssan"))
-            .args(["sweep", "sweep.toml", "--out", "cut"])
-            .current_dir(at)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = sweep_that_is_cut(at);
         std::thread::sleep(whole.mul_f64(0.15 * f64::from(attempt)));
         let _ = child.kill();
         match child.wait().unwrap().code() {
@@ -245,11 +239,32 @@ fn a_killed_sweep_goes_on() {
     }
 }
 
+/// A sweep of `sweep.toml` in `at` to `cut`, in a process of its own.
+fn sweep_that_is_cut(at: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_ssan"))
+        .args(["sweep", "sweep.toml", "--out", "cut"])
+        .current_dir(at)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Sends `signal` to a process; its exit code and what it said of its end.
+#[cfg(unix)]
+fn signalled(child: Child, signal: &str) -> (Option<i32>, String) {
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", signal, &id]).status();
+    assert!(sent.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), error)
+}
+
 /// One signal is enough, also between two runs, where short ones spend most of their time.
 #[cfg(unix)]
 #[test]
 fn a_signal_at_any_moment_ends_a_sweep_that_then_goes_on() {
-    use std::process::{Command, Stdio};
     let seeds: Vec<String> = (1..=12).map(|seed| seed.to_string()).collect();
     let seeds = seeds.join(", ");
     let sweep = format!(
@@ -267,29 +282,14 @@ fn a_signal_at_any_moment_ends_a_sweep_that_then_goes_on() {
     };
     for (i, signal) in ["INT", "TERM", "TERM"].into_iter().enumerate() {
         let before = ended("cut");
-        let child = Command::new(env!("CARGO_BIN_EXE_ssan"))
-            .args(["sweep", "sweep.toml", "--out", "cut"])
-            .current_dir(at)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = sweep_that_is_cut(at);
         // A run has just ended: what is trained next has not begun.
         while ended("cut") <= before {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let id = child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args([&format!("-{signal}"), &id])
-                .status()
-                .unwrap()
-                .success()
-        );
-        let output = child.wait_with_output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        let code = if signal == "INT" { 130 } else { 143 };
-        assert_eq!(output.status.code(), Some(code), "{i}: {error}");
+        let (code, error) = signalled(child, signal);
+        let expected = if signal == "INT" { 130 } else { 143 };
+        assert_eq!(code, Some(expected), "{i}: {error}");
         assert!(error.contains("the same command goes on"), "{error}");
         assert!(ended("cut") < 12, "it trained to the end all the same");
     }
@@ -305,7 +305,6 @@ fn a_signal_at_any_moment_ends_a_sweep_that_then_goes_on() {
 #[cfg(unix)]
 #[test]
 fn a_signal_inside_a_run_ends_a_sweep_that_then_goes_on() {
-    use std::process::{Command, Stdio};
     let folder = folder(
         "[options]\npartition = 1\nnepoch = 150\nd_common = 4\ncheckpoint-every = 1\n\
          recipe = 'paper'\n[[tasks]]\nname = 'a'\n[grid]\nseed = [1, 2]\n",
@@ -316,23 +315,13 @@ fn a_signal_inside_a_run_ends_a_sweep_that_then_goes_on() {
         let run = at.join(format!("cut/a/seed={seed}"));
         let kept = || std::fs::read(run.join("checkpoint.safetensors")).ok();
         let before = kept();
-        let child = Command::new(env!("CARGO_BIN_EXE_ssan"))
-            .args(["sweep", "sweep.toml", "--out", "cut"])
-            .current_dir(at)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = sweep_that_is_cut(at);
         // A checkpoint that was not there: it has trained an epoch.
         while kept().is_none() || kept() == before {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        let id = child.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(sent.unwrap().success());
-        let output = child.wait_with_output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{error}");
+        let (ended, error) = signalled(child, signal);
+        assert_eq!(ended, Some(code), "{error}");
         let words = format!("interrupted by signal {} in a, seed={seed}: ", code - 128);
         assert!(error.contains(&words), "{error}");
         assert!(error.contains("the same command goes on"), "{error}");
