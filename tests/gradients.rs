@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::data::{Features, Matrix};
 use ssan::device::launch::Launch;
-use ssan::device::{Cpu, Device};
+use ssan::device::{Buffers, Cpu, Device};
 use ssan::graph::{Graph, Labels, Var, Want};
 use ssan::model::{
     Dimensions, Domain, Form, Initialisation, Layers, Logits, Model, initial_parameters,
@@ -69,26 +69,18 @@ impl Op<f64> for Dot {
         Some(self.loss)
     }
 
-    fn forward(&self, cpu: &Cpu<f64>) {
-        let y = cpu.value(self.y);
-        for (p, loss) in cpu.value_mut(self.loss).iter_mut().enumerate() {
-            *loss = y[self.y.at(p)]
-                .iter()
-                .zip(&self.c)
-                .map(|(y, c)| y * c)
-                .sum();
-        }
+    fn forward(&self, buffers: &Buffers<f64>) {
+        let y = buffers.value(self.y);
+        buffers.value_mut(self.loss)[0] = y.iter().zip(&self.c).map(|(y, c)| y * c).sum();
     }
 
-    fn backward(&self, cpu: &Cpu<f64>, wants: &[Want]) {
-        let mut dy = cpu.grad_mut(self.y);
-        for (p, dloss) in cpu.grad(self.loss).iter().enumerate() {
-            for (dy, c) in dy[self.y.at(p)].iter_mut().zip(&self.c) {
-                match wants[0] {
-                    Want::No => {}
-                    Want::Write => *dy = dloss * c,
-                    Want::Add => *dy += dloss * c,
-                }
+    fn backward(&self, buffers: &Buffers<f64>, wants: &[Want]) {
+        let (mut dy, dloss) = (buffers.grad_mut(self.y), buffers.grad(self.loss)[0]);
+        for (dy, c) in dy.iter_mut().zip(&self.c) {
+            match wants[0] {
+                Want::No => {}
+                Want::Write => *dy = dloss * c,
+                Want::Add => *dy += dloss * c,
             }
         }
     }
@@ -100,17 +92,21 @@ impl Op<f64> for Dot {
 
 /// The derivative of the sum over partitions of each of `roots` by entry `i` of `var`.
 fn numeric(cpu: &mut Cpu<f64>, var: Var, i: usize, roots: &[Var]) -> Vec<f64> {
-    let start = cpu.value(var)[i];
+    let mut values = cpu.read(var).unwrap();
+    let start = values[i];
     let mut at = |x: f64| -> Vec<f64> {
-        cpu.value_mut(var)[i] = x;
+        values[i] = x;
+        cpu.write(var, &values).unwrap();
         cpu.forward().unwrap();
-        roots.iter().map(|r| cpu.value(*r).iter().sum()).collect()
+        let sum = |root: &Var| cpu.read(*root).unwrap().iter().sum();
+        roots.iter().map(sum).collect()
     };
     let (near, far) = (
         [at(start + STEP), at(start - STEP)],
         [at(start + 2.0 * STEP), at(start - 2.0 * STEP)],
     );
-    cpu.value_mut(var)[i] = start;
+    values[i] = start;
+    cpu.write(var, &values).unwrap();
     (0..roots.len())
         .map(|r| (8.0 * (near[0][r] - near[1][r]) - (far[0][r] - far[1][r])) / (12.0 * STEP))
         .collect()
@@ -150,7 +146,7 @@ fn check(what: &str, shapes: &[(usize, usize)], build: impl Fn(&mut Graph<f64>, 
         let root = build(&mut g, &parameters);
         let mut cpu = differentiated(g, root);
         for (i, &var) in parameters.iter().enumerate() {
-            let gradient = cpu.grad(var).clone();
+            let gradient = cpu.read_grad(var).unwrap();
             assert_eq!(
                 gradient.len(),
                 var.shape.len(),
@@ -287,7 +283,7 @@ fn the_derivative_of_leaky_relu_at_0_is_its_slope() {
     let [a, b] = [1, 2].map(|seed| Numbers::new(seed).take(3));
     let slopes = [0.25, 0.25, 1.0];
     let expected: Vec<f64> = (0..3).map(|i| slopes[i] * (a[i] + b[i])).collect();
-    compare("leaky_relu", "x", &cpu.grad(x), &expected);
+    compare("leaky_relu", "x", &cpu.read_grad(x).unwrap(), &expected);
 }
 
 #[test]
@@ -305,8 +301,8 @@ fn zero_row_stays_zero_with_finite_gradient() {
     let y = l2_normalize(&mut g, x);
     let root = dot(&mut g, y, 3);
     let cpu = differentiated(g, root);
-    assert_eq!(cpu.value(y)[..], [0.0, 0.0, 0.0, 0.6, 0.0, 0.8]);
-    assert!(cpu.grad(x).iter().all(|d| d.is_finite()));
+    assert_eq!(cpu.read(y).unwrap()[..], [0.0, 0.0, 0.0, 0.6, 0.0, 0.8]);
+    assert!(cpu.read_grad(x).unwrap().iter().all(|d| d.is_finite()));
 }
 
 /// Below ε = 1e-12 a row is divided by ε, whatever its length.
@@ -317,9 +313,9 @@ fn a_row_shorter_than_epsilon_is_scaled() {
     let y = l2_normalize(&mut g, x);
     let root = dot(&mut g, y, 3);
     let cpu = differentiated(g, root);
-    compare("l2_normalize", "y", &cpu.value(y), &[0.3, -0.4]);
+    compare("l2_normalize", "y", &cpu.read(y).unwrap(), &[0.3, -0.4]);
     let expected: Vec<f64> = Numbers::new(3).take(2).iter().map(|c| c / 1e-12).collect();
-    compare("l2_normalize", "x", &cpu.grad(x), &expected);
+    compare("l2_normalize", "x", &cpu.read_grad(x).unwrap(), &expected);
 }
 
 #[test]
@@ -353,8 +349,8 @@ fn losses_without_rows_are_zero() {
         &[(ce, 1.0), (soft, 1.0), (pair, 1.0), (margin, 1.0)],
     );
     let cpu = differentiated(g, total);
-    assert_eq!(cpu.value(total)[0], 0.0);
-    assert!(cpu.grad(x).iter().all(|&d| d == 0.0));
+    assert_eq!(cpu.read(total).unwrap()[0], 0.0);
+    assert!(cpu.read_grad(x).unwrap().iter().all(|&d| d == 0.0));
 }
 
 #[test]
@@ -409,12 +405,12 @@ fn three_prototypes_equal_the_definition() {
     let loss = pairwise_alignment(&mut g, source, target, Prototypes::Three);
     let mut cpu = Cpu::load(g);
     cpu.forward().unwrap();
-    let means = [source, target, both].map(|m| cpu.value(m.means).clone());
+    let means = [source, target, both].map(|m| cpu.read(m.means).unwrap());
     let distance =
         |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum() };
     let [s, t, st] = &means;
     let expected = distance(s, t) + distance(s, st) + distance(t, st);
-    approx::assert_relative_eq!(cpu.value(loss)[0], expected, max_relative = 1e-13);
+    approx::assert_relative_eq!(cpu.read(loss).unwrap()[0], expected, max_relative = 1e-13);
 }
 
 #[test]
@@ -442,8 +438,8 @@ fn triplet_margin_at_its_kinks() {
         let target = class_means(&mut g, &[(t, of[1])], 3);
         let root = triplet_margin(&mut g, source, target, margin);
         let cpu = differentiated(g, root);
-        assert_eq!(cpu.value(root)[0], margin - 1.0);
-        assert_eq!(cpu.grad(t)[..], expected, "{margin}");
+        assert_eq!(cpu.read(root).unwrap()[0], margin - 1.0);
+        assert_eq!(cpu.read_grad(t).unwrap()[..], expected, "{margin}");
     }
 }
 
@@ -456,9 +452,9 @@ fn nothing_flows_back_through_what_is_detached() {
     let (one, other) = (dot(&mut g, x, 2), dot(&mut g, constant, 3));
     let root = weighted_sum(&mut g, &[(one, 1.0), (other, 1.0)]);
     let cpu = differentiated(g, root);
-    assert_eq!(cpu.value(constant)[..], cpu.value(x)[..]);
-    assert_eq!(cpu.grad(x)[..], Numbers::new(2).take(6));
-    assert!(cpu.grad(constant).is_empty());
+    assert_eq!(cpu.read(constant).unwrap()[..], cpu.read(x).unwrap()[..]);
+    assert_eq!(cpu.read_grad(x).unwrap()[..], Numbers::new(2).take(6));
+    assert!(cpu.read_grad(constant).unwrap().is_empty());
 }
 
 #[test]
@@ -493,8 +489,8 @@ fn domain_cross_entropy_saturates_as_pytorch() {
     };
     let loss = domain_bce(&mut g, &[part]);
     let cpu = differentiated(g, loss);
-    approx::assert_relative_eq!(cpu.value(loss)[0], 50.0, max_relative = 1e-12);
-    assert_eq!(cpu.grad(z)[..], [0.0, 0.0]);
+    approx::assert_relative_eq!(cpu.read(loss).unwrap()[0], 50.0, max_relative = 1e-12);
+    assert_eq!(cpu.read_grad(z).unwrap()[..], [0.0, 0.0]);
 }
 
 #[test]
@@ -508,8 +504,11 @@ fn reversal_multiplies_the_gradient() {
     let cpu = differentiated(g, total);
     let (c1, c2) = (Numbers::new(3).take(6), Numbers::new(4).take(6));
     for p in 0..2 {
-        assert_eq!(cpu.value(reversed)[x.at(p)], cpu.value(x)[x.at(p)]);
-        for (i, d) in cpu.grad(x)[x.at(p)].iter().enumerate() {
+        assert_eq!(
+            cpu.read(reversed).unwrap()[x.at(p)],
+            cpu.read(x).unwrap()[x.at(p)]
+        );
+        for (i, d) in cpu.read_grad(x).unwrap()[x.at(p)].iter().enumerate() {
             approx::assert_relative_eq!(*d, c2[i] - 0.25 * c1[i], max_relative = 1e-14);
         }
     }
@@ -580,9 +579,9 @@ fn record(
     let terms = objective.record(&mut g, &model, &inputs, &epochs);
     g.differentiate(terms.total);
     let mut cpu = Cpu::load(g);
-    cpu.value_mut(epochs.epoch)[0] = 6.0;
+    cpu.write(epochs.epoch, &[6.0]).unwrap();
     cpu.forward().unwrap();
-    let lambda = cpu.value(epochs.lambda)[0];
+    let lambda = cpu.read(epochs.lambda).unwrap()[0];
     assert!(lambda > 0.5, "the reversal is active");
     cpu.backward().unwrap();
     (cpu, model, terms, lambda)
@@ -595,7 +594,7 @@ fn check_objective(what: &str, partitions: usize, layers: Layers, objective: &Ob
     let roots = [terms.total, terms.adversarial];
     let shapes = model.dimensions().parameters();
     for (var, shape) in model.vars().into_iter().zip(shapes) {
-        let gradient = cpu.grad(var).clone();
+        let gradient = cpu.read_grad(var).unwrap();
         let projector = shape.name.starts_with("source") || shape.name.starts_with("target");
         let excess = if projector {
             (1.0 + lambda) * objective.gamma
@@ -694,7 +693,7 @@ fn variants_select_as_they_should() {
             ..OBJECTIVE
         };
         let (cpu, _, terms, _) = record(3, Layers::Double, &objective);
-        cpu.value(terms.selected).iter().sum::<f64>()
+        cpu.read(terms.selected).unwrap().iter().sum::<f64>()
     };
     let all = selected(Refinement::None);
     let agreed = selected(Refinement::Agreement(Similarity::Cosine));

@@ -274,10 +274,13 @@ fn the_weight_follows_under_every_constant() {
         for step in 0..20 {
             gram.steps(1).unwrap();
             direct.steps(1).unwrap();
-            let (y, expected) = (gram.value(y), direct.value(direct_y));
+            let (y, expected) = (gram.read(y).unwrap(), direct.read(direct_y).unwrap());
             assert!(error(&y, &expected) < 1e-12, "{sgd:?}: y at {step}");
-            assert!(error(&gram.value(layer.bias), &direct.value(b)) < 1e-12);
-            let (a, c) = (gram.value(layer.scale), gram.value(layer.coefficients));
+            assert!(error(&gram.read(layer.bias).unwrap(), &direct.read(b).unwrap()) < 1e-12);
+            let (a, c) = (
+                gram.read(layer.scale).unwrap(),
+                gram.read(layer.coefficients).unwrap(),
+            );
             let formed = rows(
                 partitions * out,
                 &|i, j| {
@@ -289,7 +292,7 @@ fn the_weight_follows_under_every_constant() {
                 },
                 d,
             );
-            let error = error(&formed, &direct.value(w));
+            let error = error(&formed, &direct.read(w).unwrap());
             assert!(
                 error < 1e-12,
                 "{sgd:?}: weight at {step} differs by {error:e}"

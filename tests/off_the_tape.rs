@@ -13,11 +13,11 @@ fn run(g: Graph<f64>) -> Cpu<f64> {
 }
 
 fn values(cpu: &Cpu<f64>, var: Var) -> Vec<f64> {
-    cpu.value(var).clone()
+    cpu.read(var).unwrap()
 }
 
 fn labels(cpu: &Cpu<f64>, of: Labels) -> Vec<i32> {
-    cpu.labels(of).clone()
+    cpu.read_labels(of).unwrap()
 }
 
 #[test]

@@ -63,3 +63,31 @@ fn the_robust_recipe_comes_to_the_same_figures() {
     let losses = [4.814008, 4.416906, 2.996619];
     agree(&options, [0, 10, 59], losses, 85.98, 3.0);
 }
+
+/// A thread that has a network to itself and threads that share its loops come to the same bytes.
+#[test]
+fn the_number_of_threads_and_of_networks_beside_it_change_nothing() {
+    let (source, target) = digits().unwrap();
+    let task = Task::new(source, target).unwrap();
+    let options = Options {
+        epochs: 8,
+        members: 1,
+        ..Options::ROBUST
+    };
+    let splits = task.splits(&Labelling::PerClass(3), 5, 2020).unwrap();
+    let trained = |partitions: usize, threads: usize| {
+        let problem = Problem::new(&task, &splits[..partitions], &options);
+        let initial = problem.initial_parameters(&options, 2020);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let train = || train(&problem, &options, &initial, on_cpu, &mut |_| Ok(()));
+        pool.build().unwrap().install(train).unwrap().parameters
+    };
+    let expected = trained(5, 1);
+    for (partitions, threads) in [(5, 2), (5, 3), (3, 4), (2, 4), (1, 2)] {
+        let found = trained(partitions, threads);
+        assert!(
+            found == expected[..partitions],
+            "{partitions} networks on {threads} threads"
+        );
+    }
+}

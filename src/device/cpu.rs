@@ -1,8 +1,13 @@
 //! The CPU: buffers of a recorded step, its replay as plain loops, and the loops' helpers.
 //!
-//! Everything is allocated when the step is loaded; a replay allocates nothing. Sums run in a
-//! fixed order, whatever the number of threads.
+//! Partitions have nothing to do with each other but for what they only read, so each has a step of
+//! its own over its own [`Buffers`]: as long as there are more of them than threads, a thread takes
+//! a partition through all steps of a replay alone, its values in the thread's cache; threads share
+//! the loops of those that are left. Everything is allocated when the step is loaded; a replay
+//! allocates nothing. Sums run in a fixed order, whatever the number of threads.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Instant;
 
 use atomic_refcell::{AtomicRef, AtomicRefCell, AtomicRefMut};
@@ -19,51 +24,29 @@ use crate::real::Real;
 /// A recorded step with its buffers.
 pub struct Cpu<T: Real> {
     graph: Graph<T>,
-    values: Vec<AtomicRefCell<Vec<T>>>,
-    grads: Vec<AtomicRefCell<Vec<T>>>,
-    labels: Vec<AtomicRefCell<Vec<i32>>>,
+    /// Those of each partition.
+    partitions: Vec<Buffers<T>>,
 }
 
-impl<T: Real> Cpu<T> {
-    /// Allocates the buffers of `graph` with the values it starts from.
-    pub fn load(mut graph: Graph<T>) -> Cpu<T> {
-        let mut values = Vec::new();
-        let mut grads = Vec::new();
-        for (id, info) in graph.vars.iter_mut().enumerate() {
-            let initial = std::mem::take(&mut info.initial);
-            let len = info.shape.len();
-            let value = match initial.is_empty() {
-                false => initial,
-                // A view has no values of its own.
-                true if info.storage != id => Vec::new(),
-                true => vec![T::zero(); len],
-            };
-            let grad = vec![T::zero(); if info.has_grad { len } else { 0 }];
-            values.push(AtomicRefCell::new(value));
-            grads.push(AtomicRefCell::new(grad));
-        }
-        let mut labels = Vec::new();
-        for (handle, initial) in &mut graph.labels {
-            let mut values = std::mem::take(initial);
-            values.resize(handle.partitions * handle.rows, -1);
-            labels.push(AtomicRefCell::new(values));
-        }
-        Cpu {
-            graph,
-            values,
-            grads,
-            labels,
-        }
-    }
+/// What an operation computes with: the values, gradients and labels of **one** partition, and what
+/// all share.
+pub struct Buffers<T: Real> {
+    values: Vec<Arc<AtomicRefCell<Vec<T>>>>,
+    grads: Vec<AtomicRefCell<Vec<T>>>,
+    labels: Vec<AtomicRefCell<Vec<i32>>>,
+    /// Of each variable, whose values it has: its own, or of a view the original's.
+    storage: Arc<Vec<usize>>,
+}
 
-    /// Values of `var`, all partitions, row-major.
+impl<T: Real> Buffers<T> {
+    /// Values of `var`, `rows × cols`, row-major.
     pub fn value(&self, var: Var) -> AtomicRef<'_, Vec<T>> {
-        self.values[self.graph.vars[var.id].storage].borrow()
+        self.values[self.storage[var.id]].borrow()
     }
 
     /// Values of `var`, to write.
     pub fn value_mut(&self, var: Var) -> AtomicRefMut<'_, Vec<T>> {
-        self.values[self.graph.vars[var.id].storage].borrow_mut()
+        self.values[self.storage[var.id]].borrow_mut()
     }
 
     /// Gradient of `var`; empty where the loss does not depend on it.
@@ -76,7 +59,7 @@ impl<T: Real> Cpu<T> {
         self.grads[var.id].borrow_mut()
     }
 
-    /// Labels, all partitions.
+    /// Labels, one per row.
     pub fn labels(&self, labels: Labels) -> AtomicRef<'_, Vec<i32>> {
         self.labels[labels.id].borrow()
     }
@@ -88,36 +71,102 @@ impl<T: Real> Cpu<T> {
 }
 
 impl<T: Real> Cpu<T> {
-    /// Runs `f` on a thread of the pool: from outside of it, every loop that threads share would
-    /// have to be handed in and waited for.
-    fn in_pool(&self, f: impl FnOnce(&Cpu<T>) + Send) {
-        rayon::scope(|_| f(self));
+    /// Allocates the buffers of `graph` with the values it starts from.
+    pub fn load(mut graph: Graph<T>) -> Cpu<T> {
+        let count = graph.partitions();
+        let storage = graph.vars.iter().map(|info| info.storage).collect();
+        let storage = Arc::new(storage);
+        let mut partitions: Vec<Buffers<T>> = Vec::new();
+        partitions.resize_with(count, || Buffers {
+            values: Vec::new(),
+            grads: Vec::new(),
+            labels: Vec::new(),
+            storage: Arc::clone(&storage),
+        });
+        let cell = |values| Arc::new(AtomicRefCell::new(values));
+        for (id, info) in graph.vars.iter_mut().enumerate() {
+            let (mut initial, shape) = (std::mem::take(&mut info.initial), info.shape);
+            let var = Var { id, shape };
+            let given = !initial.is_empty();
+            // What is given and shared is only read; what is shared and computed, each partition
+            // computes for itself.
+            let shared = given && shape.partitions == 1;
+            let constant = shared.then(|| cell(std::mem::take(&mut initial)));
+            for (p, buffers) in partitions.iter_mut().enumerate() {
+                buffers.values.push(match &constant {
+                    Some(constant) => Arc::clone(constant),
+                    None if given => cell(initial[var.at(p)].to_vec()),
+                    // A view has no values of its own.
+                    None if info.storage != id => cell(Vec::new()),
+                    None => cell(vec![T::zero(); shape.block()]),
+                });
+                let grad = vec![T::zero(); if info.has_grad { shape.block() } else { 0 }];
+                buffers.grads.push(AtomicRefCell::new(grad));
+            }
+        }
+        for (labels, initial) in &mut graph.labels {
+            let initial = std::mem::take(initial);
+            for (p, buffers) in partitions.iter_mut().enumerate() {
+                let own = match initial.is_empty() {
+                    true => vec![-1; labels.rows],
+                    false => initial[labels.at(p)].to_vec(),
+                };
+                buffers.labels.push(AtomicRefCell::new(own));
+            }
+        }
+        Cpu { graph, partitions }
     }
 
-    fn run_forward(&self) {
+    /// Runs `f` once for each partition, on threads of the pool: from outside of it, every loop that
+    /// threads share would have to be handed in and waited for.
+    fn each(&self, f: impl Fn(&Buffers<T>) + Send + Sync) {
+        rayon::scope(|_| {
+            let threads = rayon::current_num_threads();
+            let left = self.partitions.len() % threads;
+            // Half of the threads or more have one each: better than sharing loops.
+            let left = if 2 * left > threads { 0 } else { left };
+            let (whole, left) = self.partitions.split_at(self.partitions.len() - left);
+            whole.par_iter().with_max_len(1).for_each(|partition| {
+                ALONE.set(true);
+                f(partition);
+                ALONE.set(false);
+            });
+            left.iter().for_each(&f);
+        });
+    }
+
+    fn forward_of(&self, buffers: &Buffers<T>) {
         for op in &self.graph.forward {
-            op.forward(self);
+            op.forward(buffers);
         }
     }
 
     /// The gradient of the root is 1.
-    fn seed_gradient(&self) {
+    fn seed_gradient(&self, buffers: &Buffers<T>) {
         if let Some(root) = self.graph.root {
-            self.grad_mut(root).fill(T::one());
+            buffers.grad_mut(root).fill(T::one());
         }
     }
 
-    fn run_backward(&self) {
-        self.seed_gradient();
+    fn backward_of(&self, buffers: &Buffers<T>) {
+        self.seed_gradient(buffers);
         for call in &self.graph.backward {
-            self.graph.forward[call.op].backward(self, &call.wants);
+            self.graph.forward[call.op].backward(buffers, &call.wants);
         }
     }
 
-    /// Takes `warm_up` and then `repetitions` (at least one) whole steps and times every operation
-    /// of the latter: an operation finds the caches as it finds them in a step.
+    fn update_of(&self, buffers: &Buffers<T>) {
+        for op in &self.graph.update {
+            op.forward(buffers);
+        }
+    }
+
+    /// Takes `warm_up` and then `repetitions` (at least one) whole steps, of one partition after the
+    /// other, and times every operation of the latter: an operation finds the caches as it finds
+    /// them in a step.
     pub fn profile(&mut self, warm_up: usize, repetitions: usize) -> Vec<Part> {
         let (mut parts, mut times) = (Vec::new(), Vec::new());
+        let repetitions = repetitions.max(1);
         let mut part = |name, phase, launches: Vec<Launch>| {
             let seconds = 0.0;
             parts.push(Part {
@@ -126,7 +175,7 @@ impl<T: Real> Cpu<T> {
                 launches,
                 seconds,
             });
-            times.push(Vec::new());
+            times.push(vec![0.0; repetitions]);
         };
         for op in &self.graph.forward {
             part(op.name(), Phase::Forward, op.launches());
@@ -142,27 +191,29 @@ impl<T: Real> Cpu<T> {
         for op in &self.graph.update {
             part(op.name(), Phase::Update, op.launches());
         }
-        self.in_pool(|cpu| {
-            let graph = &cpu.graph;
-            for step in 0..warm_up + repetitions.max(1) {
+        let graph = &self.graph;
+        rayon::scope(|_| {
+            for (step, buffers) in (0..warm_up + repetitions)
+                .flat_map(|step| self.partitions.iter().map(move |buffers| (step, buffers)))
+            {
                 let mut times = times.iter_mut();
                 let mut time = |run: &dyn Fn()| {
                     let start = Instant::now();
                     run();
                     let times: &mut Vec<f64> = times.next().expect("one entry per operation");
                     if step >= warm_up {
-                        times.push(start.elapsed().as_secs_f64());
+                        times[step - warm_up] += start.elapsed().as_secs_f64();
                     }
                 };
                 for op in &graph.forward {
-                    time(&|| op.forward(cpu));
+                    time(&|| op.forward(buffers));
                 }
-                cpu.seed_gradient();
+                self.seed_gradient(buffers);
                 for call in &graph.backward {
-                    time(&|| graph.forward[call.op].backward(cpu, &call.wants));
+                    time(&|| graph.forward[call.op].backward(buffers, &call.wants));
                 }
                 for op in &graph.update {
-                    time(&|| op.forward(cpu));
+                    time(&|| op.forward(buffers));
                 }
             }
         });
@@ -170,6 +221,11 @@ impl<T: Real> Cpu<T> {
             part.seconds = median(times);
         }
         parts
+    }
+
+    /// What `of` each partition's buffers is, one after the other; of what they share, once.
+    fn joined<V: Clone>(&self, partitions: usize, of: impl Fn(&Buffers<T>) -> Vec<V>) -> Vec<V> {
+        self.partitions[..partitions].iter().flat_map(of).collect()
     }
 }
 
@@ -179,49 +235,57 @@ impl<T: Real> Device<T> for Cpu<T> {
     }
 
     fn steps(&mut self, epochs: usize) -> Result<()> {
-        self.in_pool(|cpu| {
+        self.each(|partition| {
             for _ in 0..epochs {
-                cpu.run_forward();
-                cpu.run_backward();
-                for op in &cpu.graph.update {
-                    op.forward(cpu);
-                }
+                self.forward_of(partition);
+                self.backward_of(partition);
+                self.update_of(partition);
             }
         });
         Ok(())
     }
 
     fn forward(&mut self) -> Result<()> {
-        self.in_pool(Cpu::run_forward);
+        self.each(|partition| self.forward_of(partition));
         Ok(())
     }
 
     fn backward(&mut self) -> Result<()> {
-        self.in_pool(Cpu::run_backward);
+        self.each(|partition| self.backward_of(partition));
         Ok(())
     }
 
     fn read(&self, var: Var) -> Result<Vec<T>> {
-        Ok(self.value(var).clone())
+        Ok(self.joined(var.shape.partitions, |own| own.value(var).clone()))
     }
 
     fn read_grad(&self, var: Var) -> Result<Vec<T>> {
-        Ok(self.grad(var).clone())
+        Ok(self.joined(var.shape.partitions, |own| own.grad(var).clone()))
     }
 
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
-        Ok(self.labels(labels).clone())
+        Ok(self.joined(labels.partitions, |own| own.labels(labels).clone()))
     }
 
     fn write(&mut self, var: Var, values: &[T]) -> Result<()> {
-        self.value_mut(var).copy_from_slice(values);
+        for (p, own) in self.partitions.iter().enumerate() {
+            own.value_mut(var).copy_from_slice(&values[var.at(p)]);
+        }
         Ok(())
     }
 
     fn write_labels(&mut self, labels: Labels, values: &[i32]) -> Result<()> {
-        self.labels_mut(labels).copy_from_slice(values);
+        for (p, own) in self.partitions.iter().enumerate() {
+            let values = &values[labels.at(p)];
+            own.labels_mut(labels).copy_from_slice(values);
+        }
         Ok(())
     }
+}
+
+thread_local! {
+    /// Whether this thread has a partition to itself, and no other helps with its loops.
+    static ALONE: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Work, in elements touched, below which a second thread does not pay.
@@ -250,7 +314,7 @@ fn split_rows<T: Send, const N: usize>(
         *data = tail;
         head
     }
-    if rows > 1 && rows * cost > GRAIN {
+    if rows > 1 && rows * cost > GRAIN && !ALONE.get() {
         let half = rows / 2;
         let head = matrices.each_mut().map(|m| (take(m, half), m.1));
         rayon::join(
@@ -269,15 +333,18 @@ pub(crate) fn add_rows<T: Real>(sums: &mut [T], rows: &[T]) {
     /// Columns of a thread: a few cache lines of each row.
     const COLUMNS: usize = 256;
     let cols = sums.len();
-    sums.par_chunks_mut(COLUMNS)
-        .enumerate()
-        .for_each(|(n, sums)| {
-            for row in rows.chunks_exact(cols) {
-                for (sum, &x) in sums.iter_mut().zip(&row[n * COLUMNS..]) {
-                    *sum += x;
-                }
+    let add = |(n, sums): (usize, &mut [T])| {
+        for row in rows.chunks_exact(cols) {
+            for (sum, &x) in sums.iter_mut().zip(&row[n * COLUMNS..]) {
+                *sum += x;
             }
-        });
+        }
+    };
+    if ALONE.get() {
+        sums.chunks_mut(COLUMNS).enumerate().for_each(add);
+    } else {
+        sums.par_chunks_mut(COLUMNS).enumerate().for_each(add);
+    }
 }
 
 /// A matrix for [`product`]: where it lies and its strides. `transposed` swaps its sides.
@@ -320,6 +387,10 @@ impl<'a, T> View<'a, T> {
 pub(crate) fn product<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool) {
     assert_eq!(a.cols, b.rows, "inner sizes of a product");
     assert_eq!(out.len(), a.rows * b.cols, "size of a product");
+    let parallelism = match ALONE.get() {
+        true => gemm::Parallelism::None,
+        false => gemm::Parallelism::Rayon(0),
+    };
     // SAFETY: the asserts above and `View::new` guarantee that every index that gemm forms from
     // these sizes and strides lies in the slices; `out` is borrowed mutably, so it overlaps none.
     unsafe {
@@ -342,7 +413,7 @@ pub(crate) fn product<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool)
             false,
             false,
             false,
-            gemm::Parallelism::Rayon(0),
+            parallelism,
         );
     }
 }

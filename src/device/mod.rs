@@ -14,7 +14,7 @@ pub mod profile;
 pub mod rung;
 
 pub use choose::{Choice, Chosen, Request, choose};
-pub use cpu::Cpu;
+pub use cpu::{Buffers, Cpu};
 pub use cuda::{Cuda, CudaOptions};
 pub use find::{Found, available, describe};
 pub use rung::Precision;

@@ -2,7 +2,7 @@
 //! tape.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
@@ -30,15 +30,11 @@ impl<T: Real> Op<T> for CountCorrect {
         "accuracy"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (labels, truth) = (cpu.labels(self.labels), cpu.labels(self.truth));
-        let mut correct = cpu.value_mut(self.correct);
-        for (p, correct) in correct.iter_mut().enumerate() {
-            let pairs = labels[self.labels.at(p)]
-                .iter()
-                .zip(&truth[self.truth.at(p)]);
-            *correct = T::of(pairs.filter(|(l, t)| **t >= 0 && l == t).count() as f64);
-        }
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (labels, truth) = (buffers.labels(self.labels), buffers.labels(self.truth));
+        let mut correct = buffers.value_mut(self.correct);
+        let pairs = labels.iter().zip(truth.iter());
+        correct[0] = T::of(pairs.filter(|(l, t)| **t >= 0 && l == t).count() as f64);
     }
 
     fn launches(&self) -> Vec<Launch> {

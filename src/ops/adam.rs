@@ -3,7 +3,7 @@
 //! `w ← w − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)`.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch, Span, spans};
 use crate::graph::{Graph, Var};
@@ -59,21 +59,25 @@ impl<T: Real> Op<T> for AdamUpdate {
         "adam"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
+    fn forward(&self, buffers: &Buffers<T>) {
         let Adam {
             beta1,
             beta2,
             epsilon,
         } = self.constants;
-        let t = cpu.value(self.epoch)[0].wide() + 1.0;
-        let rate = cpu.value(self.rate)[0].wide();
+        let t = buffers.value(self.epoch)[0].wide() + 1.0;
+        let rate = buffers.value(self.rate)[0].wide();
         let rate = T::of(rate / (1.0 - beta1.powf(t)));
         let correction = T::of((1.0 - beta2.powf(t)).sqrt());
         let (beta1, beta2, epsilon) = (T::of(beta1), T::of(beta2), T::of(epsilon));
         let one = T::one();
         for &[w, m, v] in &self.parameters {
-            let gradient = cpu.grad(w);
-            let (mut ws, mut ms, mut vs) = (cpu.value_mut(w), cpu.value_mut(m), cpu.value_mut(v));
+            let gradient = buffers.grad(w);
+            let (mut ws, mut ms, mut vs) = (
+                buffers.value_mut(w),
+                buffers.value_mut(m),
+                buffers.value_mut(v),
+            );
             let cols = w.shape.cols;
             let rows = [
                 (&mut ws[..], cols),

@@ -1,7 +1,7 @@
 //! `l_i = argmax_c x_ic`, ties to the lowest `c`; off the tape (SSAN: pseudo-labels).
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var};
@@ -24,12 +24,12 @@ impl<T: Real> Op<T> for Argmax {
         "argmax"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let x = cpu.value(self.x);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let x = buffers.value(self.x);
         let cols = self.x.shape.cols;
         for_rows(
             cols,
-            [(&mut cpu.labels_mut(self.labels), 1)],
+            [(&mut buffers.labels_mut(self.labels), 1)],
             |i, [label]| {
                 let row = &x[i * cols..(i + 1) * cols];
                 let best = (1..cols).fold(0, |best, c| if row[c] > row[best] { c } else { best });

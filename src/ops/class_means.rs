@@ -5,7 +5,7 @@
 //! rows labelled −1.
 
 use super::{Op, class};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch, WARP};
 use crate::graph::{Graph, Labels, Var, Want};
@@ -62,23 +62,22 @@ impl<T: Real> Op<T> for Means {
         Some(self.means)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (mut means, mut counts) = (cpu.value_mut(self.means), cpu.value_mut(self.counts));
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (mut means, mut counts) = (
+            buffers.value_mut(self.means),
+            buffers.value_mut(self.counts),
+        );
         means.fill(T::zero());
         counts.fill(T::zero());
         let cols = self.means.shape.cols;
         for (x, labels) in &self.parts {
-            let (values, tags) = (cpu.value(*x), cpu.labels(*labels));
-            for p in 0..self.means.shape.partitions {
-                let (means, counts) =
-                    (&mut means[self.means.at(p)], &mut counts[self.counts.at(p)]);
-                let rows = values[x.at(p)].chunks_exact(cols);
-                for (row, &label) in rows.zip(&tags[labels.at(p)]) {
-                    let Some(k) = class(label) else { continue };
-                    counts[k] += T::one();
-                    for (mean, &x) in means[k * cols..].iter_mut().zip(row) {
-                        *mean += x;
-                    }
+            let (values, tags) = (buffers.value(*x), buffers.labels(*labels));
+            let rows = values.chunks_exact(cols);
+            for (row, &label) in rows.zip(tags.iter()) {
+                let Some(k) = class(label) else { continue };
+                counts[k] += T::one();
+                for (mean, &x) in means[k * cols..].iter_mut().zip(row) {
+                    *mean += x;
                 }
             }
         }
@@ -89,30 +88,24 @@ impl<T: Real> Op<T> for Means {
         }
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (dmeans, counts) = (cpu.grad(self.means), cpu.value(self.counts));
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (dmeans, counts) = (buffers.grad(self.means), buffers.value(self.counts));
         let cols = self.means.shape.cols;
         for ((x, labels), &want) in self.parts.iter().zip(wants) {
             if want == Want::No {
                 continue;
             }
-            let (mut dx, tags) = (cpu.grad_mut(*x), cpu.labels(*labels));
-            for p in 0..x.shape.partitions {
-                let tags = &tags[labels.at(p)];
-                let (dmeans, counts) = (&dmeans[self.means.at(p)], &counts[self.counts.at(p)]);
-                for_rows(cols, [(&mut dx[x.at(p)], cols)], |i, [row]| {
-                    match class(tags[i]) {
-                        Some(k) => {
-                            let dmean = &dmeans[k * cols..(k + 1) * cols];
-                            for (dx, &dmean) in row.iter_mut().zip(dmean) {
-                                want.put(dx, dmean / counts[k]);
-                            }
-                        }
-                        None if want == Want::Write => row.fill(T::zero()),
-                        None => {}
+            let (mut dx, tags) = (buffers.grad_mut(*x), buffers.labels(*labels));
+            for_rows(cols, [(&mut dx, cols)], |i, [row]| match class(tags[i]) {
+                Some(k) => {
+                    let dmean = &dmeans[k * cols..(k + 1) * cols];
+                    for (dx, &dmean) in row.iter_mut().zip(dmean) {
+                        want.put(dx, dmean / counts[k]);
                     }
-                });
-            }
+                }
+                None if want == Want::Write => row.fill(T::zero()),
+                None => {}
+            });
         }
     }
 

@@ -4,7 +4,7 @@
 //! Backward: `dz_ic = (softmax(z_i)_c − [c = y_i]) / m` on labelled rows, 0 elsewhere.
 
 use super::{Op, class, log_sum_exp};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
@@ -58,53 +58,45 @@ impl<T: Real> Op<T> for CrossEntropy {
         Some(self.loss)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (z, labels) = (cpu.value(self.z), cpu.labels(self.labels));
-        let (mut saved, mut loss) = (cpu.value_mut(self.saved), cpu.value_mut(self.loss));
-        let mut weight = cpu.value_mut(self.weight);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (z, labels) = (buffers.value(self.z), buffers.labels(self.labels));
+        let (mut saved, mut loss) = (buffers.value_mut(self.saved), buffers.value_mut(self.loss));
+        let mut weight = buffers.value_mut(self.weight);
         let cols = self.z.shape.cols;
-        for p in 0..self.z.shape.partitions {
-            let (z, labels) = (&z[self.z.at(p)], &labels[self.labels.at(p)]);
-            let saved = &mut saved[self.saved.at(p)];
-            for_rows(cols, [(saved, 2)], |i, [saved]| {
-                if let Some(k) = class(labels[i]) {
-                    let z = &z[i * cols..(i + 1) * cols];
-                    saved[0] = log_sum_exp(z.iter().copied());
-                    saved[1] = saved[0] - z[k];
-                } else {
-                    saved.fill(T::zero());
-                }
-            });
-            let sum: T = saved.chunks_exact(2).map(|row| row[1]).sum();
-            weight[p] = mean_weight(labels);
-            loss[p] = sum * weight[p];
-        }
+        for_rows(cols, [(&mut saved, 2)], |i, [saved]| {
+            if let Some(k) = class(labels[i]) {
+                let z = &z[i * cols..(i + 1) * cols];
+                saved[0] = log_sum_exp(z.iter().copied());
+                saved[1] = saved[0] - z[k];
+            } else {
+                saved.fill(T::zero());
+            }
+        });
+        let sum: T = saved.chunks_exact(2).map(|row| row[1]).sum();
+        weight[0] = mean_weight(&labels);
+        loss[0] = sum * weight[0];
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (z, labels) = (cpu.value(self.z), cpu.labels(self.labels));
-        let (saved, dloss) = (cpu.value(self.saved), cpu.grad(self.loss));
-        let weight = cpu.value(self.weight);
-        let mut dz = cpu.grad_mut(self.z);
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (z, labels) = (buffers.value(self.z), buffers.labels(self.labels));
+        let (saved, dloss) = (buffers.value(self.saved), buffers.grad(self.loss));
+        let weight = buffers.value(self.weight);
+        let mut dz = buffers.grad_mut(self.z);
         let cols = self.z.shape.cols;
-        for p in 0..self.z.shape.partitions {
-            let (z, labels) = (&z[self.z.at(p)], &labels[self.labels.at(p)]);
-            let saved = &saved[self.saved.at(p)];
-            let weight = dloss[p] * weight[p];
-            for_rows(cols, [(&mut dz[self.z.at(p)], cols)], |i, [dz]| {
-                let label = class(labels[i]);
-                for (c, (dz, &z)) in dz.iter_mut().zip(&z[i * cols..]).enumerate() {
-                    let gradient = match label {
-                        None => T::zero(),
-                        Some(k) => {
-                            let hit = if c == k { T::one() } else { T::zero() };
-                            weight * ((z - saved[2 * i]).exp() - hit)
-                        }
-                    };
-                    wants[0].put(dz, gradient);
-                }
-            });
-        }
+        let weight = dloss[0] * weight[0];
+        for_rows(cols, [(&mut dz, cols)], |i, [dz]| {
+            let label = class(labels[i]);
+            for (c, (dz, &z)) in dz.iter_mut().zip(&z[i * cols..]).enumerate() {
+                let gradient = match label {
+                    None => T::zero(),
+                    Some(k) => {
+                        let hit = if c == k { T::one() } else { T::zero() };
+                        weight * ((z - saved[2 * i]).exp() - hit)
+                    }
+                };
+                wants[0].put(dz, gradient);
+            }
+        });
     }
 
     fn launches(&self) -> Vec<Launch> {

@@ -5,7 +5,7 @@
 //! `dz = (σ − y)·σ(1−σ)/max(σ(1−σ), 1e-12)/m`, which is `(σ − y)/m` until σ saturates.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
@@ -63,11 +63,11 @@ fn derivative<T: Real>(z: T, y: T) -> T {
 }
 
 impl DomainBce {
-    /// 1/m for partition `p`, 0 without rows.
-    fn mean_weight<T: Real>(&self, cpu: &Cpu<T>, p: usize) -> T {
+    /// 1/m, 0 without rows.
+    fn mean_weight<T: Real>(&self, buffers: &Buffers<T>) -> T {
         let used = |part: &DomainRows| {
-            let rows = cpu.labels(part.rows);
-            rows[part.rows.at(p)].iter().filter(|&&l| l >= 0).count()
+            let rows = buffers.labels(part.rows);
+            rows.iter().filter(|&&l| l >= 0).count()
         };
         match self.parts.iter().map(used).sum::<usize>() {
             0 => T::zero(),
@@ -89,43 +89,33 @@ impl<T: Real> Op<T> for DomainBce {
         Some(self.loss)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (mut loss, mut weight) = (cpu.value_mut(self.loss), cpu.value_mut(self.weight));
-        for (p, loss) in loss.iter_mut().enumerate() {
-            *loss = T::zero();
-            for part in &self.parts {
-                let (z, rows) = (cpu.value(part.logits), cpu.labels(part.rows));
-                let rows = rows[part.rows.at(p)].iter();
-                for (&z, _) in z[part.logits.at(p)]
-                    .iter()
-                    .zip(rows)
-                    .filter(|(_, r)| **r >= 0)
-                {
-                    *loss += negative_log_sigmoid(if part.positive { z } else { -z });
-                }
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (mut loss, mut weight) = (buffers.value_mut(self.loss), buffers.value_mut(self.weight));
+        loss[0] = T::zero();
+        for part in &self.parts {
+            let (z, rows) = (buffers.value(part.logits), buffers.labels(part.rows));
+            for (&z, _) in z.iter().zip(rows.iter()).filter(|(_, r)| **r >= 0) {
+                loss[0] += negative_log_sigmoid(if part.positive { z } else { -z });
             }
-            weight[p] = self.mean_weight(cpu, p);
-            *loss *= weight[p];
         }
+        weight[0] = self.mean_weight(buffers);
+        loss[0] *= weight[0];
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (dloss, weight) = (cpu.grad(self.loss), cpu.value(self.weight));
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (dloss, weight) = (buffers.grad(self.loss), buffers.value(self.weight));
         for (part, &want) in self.parts.iter().zip(wants) {
             if want == Want::No {
                 continue;
             }
-            let (z, rows) = (cpu.value(part.logits), cpu.labels(part.rows));
-            let mut dz = cpu.grad_mut(part.logits);
+            let (z, rows) = (buffers.value(part.logits), buffers.labels(part.rows));
+            let mut dz = buffers.grad_mut(part.logits);
             let y = if part.positive { T::one() } else { T::zero() };
-            for p in 0..part.logits.shape.partitions {
-                let weight = dloss[p] * weight[p];
-                let at = part.logits.at(p);
-                let values = z[at.clone()].iter().zip(&rows[part.rows.at(p)]);
-                for (dz, (&z, &row)) in dz[at].iter_mut().zip(values) {
-                    let used = if row >= 0 { weight } else { T::zero() };
-                    want.put(dz, used * derivative(z, y));
-                }
+            let weight = dloss[0] * weight[0];
+            let values = z.iter().zip(rows.iter());
+            for (dz, (&z, &row)) in dz.iter_mut().zip(values) {
+                let used = if row >= 0 { weight } else { T::zero() };
+                want.put(dz, used * derivative(z, y));
             }
         }
     }

@@ -3,7 +3,7 @@
 //! `y` is a view of `x`: forward costs nothing. `λ` is a variable, since it changes every epoch.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
@@ -40,12 +40,12 @@ impl<T: Real> Op<T> for GradientReversal {
         Some(self.y)
     }
 
-    fn forward(&self, _cpu: &Cpu<T>) {}
+    fn forward(&self, _buffers: &Buffers<T>) {}
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (dy, factor) = (cpu.grad(self.y), -cpu.value(self.lambda)[0]);
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (dy, factor) = (buffers.grad(self.y), -buffers.value(self.lambda)[0]);
         let cols = self.x.shape.cols;
-        for_rows(cols, [(&mut cpu.grad_mut(self.x), cols)], |i, [row]| {
+        for_rows(cols, [(&mut buffers.grad_mut(self.x), cols)], |i, [row]| {
             for (dx, &dy) in row.iter_mut().zip(&dy[i * cols..]) {
                 wants[0].put(dx, factor * dy);
             }

@@ -17,7 +17,7 @@
 
 use super::linear::{backward_b, launch_backward_b};
 use super::{Op, leaky_relu};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::{View, for_rows, product};
 use crate::device::launch::{Arg, Launch};
 use crate::device::rung::Product;
@@ -88,36 +88,39 @@ impl<T: Real> Op<T> for GramLinear<T> {
         Some(self.y)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (c, bias) = (self.layer.coefficients, self.layer.bias);
-        let (gram, start) = (cpu.value(self.layer.gram), cpu.value(self.layer.start));
-        let (scale, coefficients, b) = (cpu.value(self.layer.scale), cpu.value(c), cpu.value(bias));
-        let mut y = cpu.value_mut(self.y);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (gram, start) = (
+            buffers.value(self.layer.gram),
+            buffers.value(self.layer.start),
+        );
+        let (scale, coefficients, b) = (
+            buffers.value(self.layer.scale),
+            buffers.value(self.layer.coefficients),
+            buffers.value(self.layer.bias),
+        );
+        let mut y = buffers.value_mut(self.y);
         let (rows, out) = (self.y.shape.rows, self.y.shape.cols);
         // Without a LeakyReLU the slope is 1: x > 0 ? x : 1·x.
         let slope = self.slope.unwrap_or(T::one());
-        for p in 0..self.y.shape.partitions {
-            let (y, start) = (&mut y[self.y.at(p)], &start[self.layer.start.at(p)]);
-            let c = View::new(&coefficients[c.at(p)], out);
-            product(y, View::new(&gram, rows), c, false);
-            let (scale, b) = (scale[self.layer.scale.at(p)][0], &b[bias.at(p)]);
-            for_rows(out, [(y, out)], |i, [row]| {
-                for ((y, &s), &b) in row.iter_mut().zip(&start[i * out..]).zip(b) {
-                    *y = leaky_relu::value(*y + scale * s + b, slope);
-                }
-            });
-        }
+        let c = View::new(&coefficients, out);
+        product(&mut y, View::new(&gram, rows), c, false);
+        let scale = scale[0];
+        for_rows(out, [(&mut y, out)], |i, [row]| {
+            for ((y, &s), &b) in row.iter_mut().zip(&start[i * out..]).zip(b.iter()) {
+                *y = leaky_relu::value(*y + scale * s + b, slope);
+            }
+        });
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        backward_b(cpu, self.y, self.slope, self.layer.bias, wants[2]);
-        let mut g = cpu.grad_mut(self.y);
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        backward_b(buffers, self.y, self.slope, self.layer.bias, wants[2]);
+        let mut g = buffers.grad_mut(self.y);
         match wants[0] {
             Want::No => {}
             // Nothing reads the gradient of y any more: its buffer becomes that of c.
-            Want::Write => std::mem::swap(&mut *g, &mut *cpu.grad_mut(self.layer.coefficients)),
+            Want::Write => std::mem::swap(&mut *g, &mut *buffers.grad_mut(self.layer.coefficients)),
             Want::Add => {
-                let mut dc = cpu.grad_mut(self.layer.coefficients);
+                let mut dc = buffers.grad_mut(self.layer.coefficients);
                 dc.iter_mut().zip(&*g).for_each(|(dc, &g)| *dc += g);
             }
         }

@@ -4,7 +4,7 @@
 //! a constant and `dx_i = dy_i / 1e-12`.
 
 use super::{Op, dot};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
@@ -41,11 +41,11 @@ impl<T: Real> Op<T> for L2Normalize {
         Some(self.y)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let x = cpu.value(self.x);
-        let mut norms = cpu.value_mut(self.norms);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let x = buffers.value(self.x);
+        let mut norms = buffers.value_mut(self.norms);
         let cols = self.x.shape.cols;
-        let mut y = cpu.value_mut(self.y);
+        let mut y = buffers.value_mut(self.y);
         for_rows(cols, [(&mut y, cols), (&mut norms, 1)], |i, [y, norm]| {
             let x = &x[i * cols..(i + 1) * cols];
             norm[0] = dot(x, x).sqrt().max(T::of(EPSILON));
@@ -55,10 +55,14 @@ impl<T: Real> Op<T> for L2Normalize {
         });
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (y, dy, norms) = (cpu.value(self.y), cpu.grad(self.y), cpu.value(self.norms));
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (y, dy, norms) = (
+            buffers.value(self.y),
+            buffers.grad(self.y),
+            buffers.value(self.norms),
+        );
         let cols = self.x.shape.cols;
-        for_rows(cols, [(&mut cpu.grad_mut(self.x), cols)], |i, [row]| {
+        for_rows(cols, [(&mut buffers.grad_mut(self.x), cols)], |i, [row]| {
             let at = i * cols..(i + 1) * cols;
             let (y, dy, norm) = (&y[at.clone()], &dy[at], norms[i]);
             let along = if norm > T::of(EPSILON) {

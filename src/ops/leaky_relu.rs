@@ -4,7 +4,7 @@
 //! `dx = dy` where `y > 0`, else `slope·dy`.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
@@ -61,20 +61,24 @@ impl<T: Real> Op<T> for LeakyRelu<T> {
         Some(self.y)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let x = cpu.value(self.x);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let x = buffers.value(self.x);
         let cols = self.x.shape.cols;
-        for_rows(cols, [(&mut cpu.value_mut(self.y), cols)], |i, [row]| {
-            for (y, &x) in row.iter_mut().zip(&x[i * cols..]) {
-                *y = value(x, self.slope);
-            }
-        });
+        for_rows(
+            cols,
+            [(&mut buffers.value_mut(self.y), cols)],
+            |i, [row]| {
+                for (y, &x) in row.iter_mut().zip(&x[i * cols..]) {
+                    *y = value(x, self.slope);
+                }
+            },
+        );
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (y, dy) = (cpu.value(self.y), cpu.grad(self.y));
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (y, dy) = (buffers.value(self.y), buffers.grad(self.y));
         let cols = self.x.shape.cols;
-        for_rows(cols, [(&mut cpu.grad_mut(self.x), cols)], |i, [row]| {
+        for_rows(cols, [(&mut buffers.grad_mut(self.x), cols)], |i, [row]| {
             let at = i * cols..(i + 1) * cols;
             for ((dx, &y), &dy) in row.iter_mut().zip(&y[at.clone()]).zip(&dy[at]) {
                 wants[0].put(dx, derivative(y, self.slope) * dy);

@@ -5,7 +5,7 @@
 //! `dx = g·w`, `dw = gᵀ·x`, `db = Σ_rows g`.
 
 use super::{Op, leaky_relu};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::{View, add_rows, for_rows, product};
 use crate::device::launch::{Arg, Launch};
 use crate::device::rung::Product;
@@ -43,11 +43,17 @@ pub(super) fn launch_backward_b(kernel: &'static str, y: Var, args: Vec<Arg>) ->
 
 /// Turns the gradient of `y`, where that is a LeakyReLU's value, into that of its argument, in
 /// place, and sums up its rows into the gradient of the bias `b`.
-pub(super) fn backward_b<T: Real>(cpu: &Cpu<T>, y: Var, slope: Option<T>, b: Var, want: Want) {
-    let mut g = cpu.grad_mut(y);
+pub(super) fn backward_b<T: Real>(
+    buffers: &Buffers<T>,
+    y: Var,
+    slope: Option<T>,
+    b: Var,
+    want: Want,
+) {
+    let mut g = buffers.grad_mut(y);
     let out = y.shape.cols;
     if let Some(slope) = slope {
-        let y = cpu.value(y);
+        let y = buffers.value(y);
         for_rows(out, [(&mut g, out)], |i, [row]| {
             for (g, &y) in row.iter_mut().zip(&y[i * out..]) {
                 *g *= leaky_relu::derivative(y, slope);
@@ -57,14 +63,11 @@ pub(super) fn backward_b<T: Real>(cpu: &Cpu<T>, y: Var, slope: Option<T>, b: Var
     if want == Want::No {
         return;
     }
-    let mut db = cpu.grad_mut(b);
-    for p in 0..y.shape.partitions {
-        let db = &mut db[b.at(p)];
-        if want == Want::Write {
-            db.fill(T::zero());
-        }
-        add_rows(db, &g[y.at(p)]);
+    let mut db = buffers.grad_mut(b);
+    if want == Want::Write {
+        db.fill(T::zero());
     }
+    add_rows(&mut db, &g);
 }
 
 impl<T> Linear<T> {
@@ -98,41 +101,43 @@ impl<T: Real> Op<T> for Linear<T> {
         Some(self.y)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (x, w, b) = (cpu.value(self.x), cpu.value(self.w), cpu.value(self.b));
-        let mut y = cpu.value_mut(self.y);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (x, w, b) = (
+            buffers.value(self.x),
+            buffers.value(self.w),
+            buffers.value(self.b),
+        );
+        let mut y = buffers.value_mut(self.y);
         let (inner, out) = (self.w.shape.cols, self.w.shape.rows);
         // Without a LeakyReLU the slope is 1: x > 0 ? x : 1·x.
         let slope = self.slope.unwrap_or(T::one());
-        for p in 0..self.y.shape.partitions {
-            let y = &mut y[self.y.at(p)];
-            let w = View::new(&w[self.w.at(p)], inner).transposed();
-            product(y, View::new(&x[self.x.at(p)], inner), w, false);
-            let b = &b[self.b.at(p)];
-            for_rows(out, [(y, out)], |_, [row]| {
-                for (y, &b) in row.iter_mut().zip(b) {
-                    *y = leaky_relu::value(*y + b, slope);
-                }
-            });
-        }
+        let w = View::new(&w, inner).transposed();
+        product(&mut y, View::new(&x, inner), w, false);
+        for_rows(out, [(&mut y, out)], |_, [row]| {
+            for (y, &b) in row.iter_mut().zip(b.iter()) {
+                *y = leaky_relu::value(*y + b, slope);
+            }
+        });
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        backward_b(cpu, self.y, self.slope, self.b, wants[2]);
-        let (x, w, g) = (cpu.value(self.x), cpu.value(self.w), cpu.grad(self.y));
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        backward_b(buffers, self.y, self.slope, self.b, wants[2]);
+        let (x, w, g) = (
+            buffers.value(self.x),
+            buffers.value(self.w),
+            buffers.grad(self.y),
+        );
         let (inner, out) = (self.w.shape.cols, self.w.shape.rows);
-        for p in 0..self.y.shape.partitions {
-            let g = View::new(&g[self.y.at(p)], out);
-            if wants[0] != Want::No {
-                let dx = &mut cpu.grad_mut(self.x)[self.x.at(p)];
-                let w = View::new(&w[self.w.at(p)], inner);
-                product(dx, g, w, wants[0] == Want::Add);
-            }
-            if wants[1] != Want::No {
-                let dw = &mut cpu.grad_mut(self.w)[self.w.at(p)];
-                let x = View::new(&x[self.x.at(p)], inner);
-                product(dw, g.transposed(), x, wants[1] == Want::Add);
-            }
+        let g = View::new(&g, out);
+        if wants[0] != Want::No {
+            let dx = &mut buffers.grad_mut(self.x);
+            let w = View::new(&w, inner);
+            product(dx, g, w, wants[0] == Want::Add);
+        }
+        if wants[1] != Want::No {
+            let dw = &mut buffers.grad_mut(self.w);
+            let x = View::new(&x, inner);
+            product(dw, g.transposed(), x, wants[1] == Want::Add);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Keeps scalars of each epoch in a ring, to be read back in batches; off the tape.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch, WARP};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
@@ -39,15 +39,13 @@ impl<T: Real> Op<T> for RecordMetrics {
         "metrics"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let epoch = cpu.value(self.epoch)[0].wide() as usize;
+    fn forward(&self, buffers: &Buffers<T>) {
+        let epoch = buffers.value(self.epoch)[0].wide() as usize;
         let row = epoch % self.ring.shape.rows;
-        let mut ring = cpu.value_mut(self.ring);
-        for p in 0..self.ring.shape.partitions {
-            let start = self.ring.at(p).start + row * self.scalars.len();
-            for (slot, scalar) in ring[start..].iter_mut().zip(&self.scalars) {
-                *slot = cpu.value(*scalar)[scalar.at(p)][0];
-            }
+        let mut ring = buffers.value_mut(self.ring);
+        let start = row * self.scalars.len();
+        for (slot, scalar) in ring[start..].iter_mut().zip(&self.scalars) {
+            *slot = buffers.value(*scalar)[0];
         }
     }
 

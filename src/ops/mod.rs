@@ -54,7 +54,7 @@ pub use softmax::softmax;
 pub use triplet_margin::triplet_margin;
 pub use weighted_sum::weighted_sum;
 
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::Launch;
 use crate::graph::{Var, Want};
 use crate::real::Real;
@@ -75,11 +75,11 @@ pub trait Op<T: Real>: Send + Sync {
     }
 
     /// Computes the outputs from the inputs.
-    fn forward(&self, cpu: &Cpu<T>);
+    fn forward(&self, buffers: &Buffers<T>);
 
     /// Adds to, or writes, the gradient of each input as `wants` says, in the order of
     /// [`Op::inputs`]. The output's gradient may be used up: nothing reads it afterwards.
-    fn backward(&self, _cpu: &Cpu<T>, _wants: &[Want]) {
+    fn backward(&self, _buffers: &Buffers<T>, _wants: &[Want]) {
         unreachable!("{} is off the tape", self.name());
     }
 

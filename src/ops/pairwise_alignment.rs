@@ -11,7 +11,7 @@
 //! Backward: `dμs_k = 2 w_k (μs_k − μt_k)`, `dμt_k = −dμs_k`; counts are constants.
 
 use super::{ClassMeans, Op, squared_distance};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
@@ -79,25 +79,35 @@ impl<T: Real> Op<T> for PairwiseAlignment {
         Some(self.loss)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (s, t) = (cpu.value(self.source.means), cpu.value(self.target.means));
-        let (ns, nt) = (cpu.value(self.source.counts), cpu.value(self.target.counts));
-        let mut loss = cpu.value_mut(self.loss);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (s, t) = (
+            buffers.value(self.source.means),
+            buffers.value(self.target.means),
+        );
+        let (ns, nt) = (
+            buffers.value(self.source.counts),
+            buffers.value(self.target.counts),
+        );
+        let mut loss = buffers.value_mut(self.loss);
         let shape = self.source.means.shape;
-        for (p, loss) in loss.iter_mut().enumerate() {
-            *loss = T::zero();
-            for k in p * shape.rows..(p + 1) * shape.rows {
-                let at = k * shape.cols..(k + 1) * shape.cols;
-                let weight = self.prototypes.weight(ns[k], nt[k]);
-                *loss += weight * squared_distance(&s[at.clone()], &t[at]);
-            }
+        loss[0] = T::zero();
+        for k in 0..shape.rows {
+            let at = k * shape.cols..(k + 1) * shape.cols;
+            let weight = self.prototypes.weight(ns[k], nt[k]);
+            loss[0] += weight * squared_distance(&s[at.clone()], &t[at]);
         }
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (s, t) = (cpu.value(self.source.means), cpu.value(self.target.means));
-        let (ns, nt) = (cpu.value(self.source.counts), cpu.value(self.target.counts));
-        let dloss = cpu.grad(self.loss);
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (s, t) = (
+            buffers.value(self.source.means),
+            buffers.value(self.target.means),
+        );
+        let (ns, nt) = (
+            buffers.value(self.source.counts),
+            buffers.value(self.target.counts),
+        );
+        let dloss = buffers.grad(self.loss);
         let shape = self.source.means.shape;
         let sides = [
             (self.source.means, T::one()),
@@ -107,10 +117,10 @@ impl<T: Real> Op<T> for PairwiseAlignment {
             if want == Want::No {
                 continue;
             }
-            let mut gradient = cpu.grad_mut(var);
-            for k in 0..shape.partitions * shape.rows {
+            let mut gradient = buffers.grad_mut(var);
+            for k in 0..shape.rows {
                 let weight = self.prototypes.weight(ns[k], nt[k]);
-                let factor = sign * T::of(2.0) * weight * dloss[k / shape.rows];
+                let factor = sign * T::of(2.0) * weight * dloss[0];
                 for at in k * shape.cols..(k + 1) * shape.cols {
                     want.put(&mut gradient[at], factor * (s[at] - t[at]));
                 }

@@ -6,7 +6,7 @@
 //! is one); it takes part as that class. All others get −1.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var};
 use crate::real::Real;
@@ -67,14 +67,14 @@ pub fn refine<T: Real>(
 }
 
 impl Opinion {
-    /// Whether row `i` (counted over all partitions) may keep `label`.
-    fn agrees<T: Real>(&self, cpu: &Cpu<T>, i: usize, label: i32) -> bool {
+    /// Whether row `i` may keep `label`.
+    fn agrees<T: Real>(&self, buffers: &Buffers<T>, i: usize, label: i32) -> bool {
         let reached = || {
             let classes = self.similarity.shape.cols;
-            let value = cpu.value(self.similarity)[i * classes + label as usize];
-            self.threshold.is_none_or(|t| value >= cpu.value(t)[0])
+            let value = buffers.value(self.similarity)[i * classes + label as usize];
+            self.threshold.is_none_or(|t| value >= buffers.value(t)[0])
         };
-        cpu.labels(self.nearest)[i] == label && reached()
+        buffers.labels(self.nearest)[i] == label && reached()
     }
 }
 
@@ -83,20 +83,23 @@ impl<T: Real> Op<T> for Refine {
         "refine"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (labelled, unlabelled) = (cpu.labels(self.labelled), cpu.labels(self.unlabelled));
-        let pseudo = cpu.labels(self.pseudo);
-        let mut assigned = cpu.labels_mut(self.assigned);
-        let mut selected = cpu.value_mut(self.selected);
-        selected.fill(T::zero());
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (labelled, unlabelled) = (
+            buffers.labels(self.labelled),
+            buffers.labels(self.unlabelled),
+        );
+        let pseudo = buffers.labels(self.pseudo);
+        let mut assigned = buffers.labels_mut(self.assigned);
+        let mut selected = buffers.value_mut(self.selected);
+        selected[0] = T::zero();
         for (i, assigned) in assigned.iter_mut().enumerate() {
             *assigned = labelled[i];
             if unlabelled[i] < 0 {
                 continue;
             }
-            if self.opinion.is_none_or(|o| o.agrees(cpu, i, pseudo[i])) {
+            if self.opinion.is_none_or(|o| o.agrees(buffers, i, pseudo[i])) {
                 *assigned = pseudo[i];
-                selected[i / self.assigned.rows] += T::one();
+                selected[0] += T::one();
             }
         }
     }

@@ -9,7 +9,7 @@
 use std::f64::consts::PI;
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch, WARP};
 use crate::graph::{Graph, Var};
 use crate::real::Real;
@@ -97,13 +97,16 @@ impl<T: Real> Op<T> for SetSchedule {
         "schedule"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (e, epochs) = (cpu.value(self.schedule.epoch)[0].wide(), self.epochs as f64);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (e, epochs) = (
+            buffers.value(self.schedule.epoch)[0].wide(),
+            self.epochs as f64,
+        );
         let lambda = 2.0 / (1.0 + (-10.0 * e / epochs).exp()) - 1.0;
         let threshold = 1.0 / (1.0 + (-0.8 * (e + 1.0)).exp()) - 0.01;
-        cpu.value_mut(self.schedule.lambda)[0] = T::of(lambda);
-        cpu.value_mut(self.schedule.threshold)[0] = T::of(threshold);
-        cpu.value_mut(self.schedule.rate)[0] = T::of(self.rate.at(e, epochs));
+        buffers.value_mut(self.schedule.lambda)[0] = T::of(lambda);
+        buffers.value_mut(self.schedule.threshold)[0] = T::of(threshold);
+        buffers.value_mut(self.schedule.rate)[0] = T::of(self.rate.at(e, epochs));
     }
 
     fn launches(&self) -> Vec<Launch> {
@@ -126,8 +129,8 @@ impl<T: Real> Op<T> for Advance {
         "advance"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        cpu.value_mut(self.epoch)[0] += T::one();
+    fn forward(&self, buffers: &Buffers<T>) {
+        buffers.value_mut(self.epoch)[0] += T::one();
     }
 
     fn launches(&self) -> Vec<Launch> {

@@ -3,7 +3,7 @@
 //! The buffer `b` starts at 0, so that the first step has `b = g`. `δ` is the weight decay.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch, Span, spans};
 use crate::graph::{Graph, Var};
@@ -52,17 +52,17 @@ impl<T: Real> Op<T> for SgdUpdate {
         "sgd"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
+    fn forward(&self, buffers: &Buffers<T>) {
         let Sgd {
             momentum,
             nesterov,
             weight_decay,
         } = self.constants;
-        let lr = cpu.value(self.rate)[0];
+        let lr = buffers.value(self.rate)[0];
         let (momentum, decay) = (T::of(momentum), T::of(weight_decay));
         for &[w, b] in &self.parameters {
             let (gradient, mut w_all, mut b_all) =
-                (cpu.grad(w), cpu.value_mut(w), cpu.value_mut(b));
+                (buffers.grad(w), buffers.value_mut(w), buffers.value_mut(b));
             let cols = w.shape.cols;
             for_rows(
                 cols,

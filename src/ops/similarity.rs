@@ -3,7 +3,7 @@
 //! is at −∞ of every row, so that it is never the most similar.
 
 use super::{ClassMeans, Op, dot, squared_distance};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::{View, for_rows, product};
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var};
@@ -58,35 +58,30 @@ impl<T: Real> Op<T> for PrototypeSimilarity {
         "similarity"
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (x, means) = (cpu.value(self.x), cpu.value(self.prototypes.means));
-        let counts = cpu.value(self.prototypes.counts);
-        let (mut y, mut norms) = (cpu.value_mut(self.y), cpu.value_mut(self.norms));
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (x, means) = (buffers.value(self.x), buffers.value(self.prototypes.means));
+        let counts = buffers.value(self.prototypes.counts);
+        let (mut y, mut norms) = (buffers.value_mut(self.y), buffers.value_mut(self.norms));
         let (cols, classes) = (self.x.shape.cols, self.y.shape.cols);
-        for p in 0..self.y.shape.partitions {
-            let (x, means) = (&x[self.x.at(p)], &means[self.prototypes.means.at(p)]);
-            let counts = &counts[self.prototypes.counts.at(p)];
-            let (y, norms) = (&mut y[self.y.at(p)], &mut norms[self.norms.at(p)]);
-            let mean = |k: usize| &means[k * cols..(k + 1) * cols];
-            if self.kind == Similarity::Cosine {
-                let prototypes = View::new(means, cols).transposed();
-                product(y, View::new(x, cols), prototypes, false);
-                for (k, norm) in norms.iter_mut().enumerate() {
-                    *norm = dot(mean(k), mean(k)).sqrt();
-                }
+        let mean = |k: usize| &means[k * cols..(k + 1) * cols];
+        if self.kind == Similarity::Cosine {
+            let prototypes = View::new(&means, cols).transposed();
+            product(&mut y, View::new(&x, cols), prototypes, false);
+            for (k, norm) in norms.iter_mut().enumerate() {
+                *norm = dot(mean(k), mean(k)).sqrt();
             }
-            for_rows(cols * classes, [(y, classes)], |i, [y]| {
-                let x = &x[i * cols..(i + 1) * cols];
-                let length = dot(x, x).sqrt();
-                for (k, y) in y.iter_mut().enumerate() {
-                    *y = match self.kind {
-                        _ if counts[k] == T::zero() => T::neg_infinity(),
-                        Similarity::Cosine => *y / (length * norms[k]).max(T::of(EPSILON)),
-                        Similarity::Euclidean => -squared_distance(x, mean(k)),
-                    };
-                }
-            });
         }
+        for_rows(cols * classes, [(&mut y, classes)], |i, [y]| {
+            let x = &x[i * cols..(i + 1) * cols];
+            let length = dot(x, x).sqrt();
+            for (k, y) in y.iter_mut().enumerate() {
+                *y = match self.kind {
+                    _ if counts[k] == T::zero() => T::neg_infinity(),
+                    Similarity::Cosine => *y / (length * norms[k]).max(T::of(EPSILON)),
+                    Similarity::Euclidean => -squared_distance(x, mean(k)),
+                };
+            }
+        });
     }
 
     fn launches(&self) -> Vec<Launch> {

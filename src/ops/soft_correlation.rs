@@ -7,7 +7,7 @@
 //! `dq_kc = −mean_i log(s_ic + 1e-5)`.
 
 use super::{Op, class, log_sum_exp};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
@@ -63,79 +63,66 @@ impl<T: Real> Op<T> for SoftCorrelation {
         Some(self.loss)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
+    fn forward(&self, buffers: &Buffers<T>) {
         let (z, q, labels) = (
-            cpu.value(self.z),
-            cpu.value(self.q),
-            cpu.labels(self.labels),
+            buffers.value(self.z),
+            buffers.value(self.q),
+            buffers.labels(self.labels),
         );
-        let (mut s, mut counts) = (cpu.value_mut(self.s), cpu.value_mut(self.counts));
-        let mut loss = cpu.value_mut(self.loss);
+        let (mut s, mut counts) = (buffers.value_mut(self.s), buffers.value_mut(self.counts));
+        let mut loss = buffers.value_mut(self.loss);
         let (cols, epsilon) = (self.z.shape.cols, T::of(EPSILON));
-        for p in 0..self.z.shape.partitions {
-            let (z, q, s) = (&z[self.z.at(p)], &q[self.q.at(p)], &mut s[self.s.at(p)]);
-            let labels = &labels[self.labels.at(p)];
-            let counts = &mut counts[self.counts.at(p)];
-            counts.fill(T::zero());
-            for k in labels.iter().filter_map(|&l| class(l)) {
-                counts[k] += T::one();
-            }
-            loss[p] = T::zero();
-            for (i, &label) in labels.iter().enumerate() {
-                let Some(k) = class(label) else { continue };
-                let at = i * cols..(i + 1) * cols;
-                let (z, s, q) = (&z[at.clone()], &mut s[at], &q[k * cols..(k + 1) * cols]);
-                let log_sum = log_sum_exp(z.iter().copied());
-                for ((s, &z), &q) in s.iter_mut().zip(z).zip(q) {
-                    *s = (z - log_sum).exp();
-                    loss[p] -= q * (*s + epsilon).ln() / counts[k];
-                }
+        counts.fill(T::zero());
+        for k in labels.iter().filter_map(|&l| class(l)) {
+            counts[k] += T::one();
+        }
+        loss[0] = T::zero();
+        for (i, &label) in labels.iter().enumerate() {
+            let Some(k) = class(label) else { continue };
+            let at = i * cols..(i + 1) * cols;
+            let (z, s, q) = (&z[at.clone()], &mut s[at], &q[k * cols..(k + 1) * cols]);
+            let log_sum = log_sum_exp(z.iter().copied());
+            for ((s, &z), &q) in s.iter_mut().zip(z).zip(q) {
+                *s = (z - log_sum).exp();
+                loss[0] -= q * (*s + epsilon).ln() / counts[k];
             }
         }
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
         let (q, s, labels) = (
-            cpu.value(self.q),
-            cpu.value(self.s),
-            cpu.labels(self.labels),
+            buffers.value(self.q),
+            buffers.value(self.s),
+            buffers.labels(self.labels),
         );
-        let (counts, dloss) = (cpu.value(self.counts), cpu.grad(self.loss));
+        let (counts, dloss) = (buffers.value(self.counts), buffers.grad(self.loss));
         let (cols, epsilon) = (self.z.shape.cols, T::of(EPSILON));
         if wants[0] != Want::No {
-            let mut dz = cpu.grad_mut(self.z);
-            for p in 0..self.z.shape.partitions {
-                let (q, s, dz) = (&q[self.q.at(p)], &s[self.s.at(p)], &mut dz[self.z.at(p)]);
-                let counts = &counts[self.counts.at(p)];
-                let rows = s.chunks_exact(cols).zip(dz.chunks_exact_mut(cols));
-                for ((s, dz), &label) in rows.zip(&labels[self.labels.at(p)]) {
-                    let Some(k) = class(label) else {
-                        dz.iter_mut().for_each(|dz| wants[0].put(dz, T::zero()));
-                        continue;
-                    };
-                    let q = &q[k * cols..(k + 1) * cols];
-                    let weight = -dloss[p] / counts[k];
-                    let g = |q: T, s: T| weight * q / (s + epsilon);
-                    let mean: T = q.iter().zip(s).map(|(&q, &s)| s * g(q, s)).sum();
-                    for ((dz, &q), &s) in dz.iter_mut().zip(q).zip(s) {
-                        wants[0].put(dz, s * (g(q, s) - mean));
-                    }
+            let mut dz = buffers.grad_mut(self.z);
+            let rows = s.chunks_exact(cols).zip(dz.chunks_exact_mut(cols));
+            for ((s, dz), &label) in rows.zip(labels.iter()) {
+                let Some(k) = class(label) else {
+                    dz.iter_mut().for_each(|dz| wants[0].put(dz, T::zero()));
+                    continue;
+                };
+                let q = &q[k * cols..(k + 1) * cols];
+                let weight = -dloss[0] / counts[k];
+                let g = |q: T, s: T| weight * q / (s + epsilon);
+                let mean: T = q.iter().zip(s).map(|(&q, &s)| s * g(q, s)).sum();
+                for ((dz, &q), &s) in dz.iter_mut().zip(q).zip(s) {
+                    wants[0].put(dz, s * (g(q, s) - mean));
                 }
             }
         }
         if wants[1] != Want::No {
-            let mut dq = cpu.grad_mut(self.q);
+            let mut dq = buffers.grad_mut(self.q);
             if wants[1] == Want::Write {
                 dq.fill(T::zero());
             }
-            for p in 0..self.z.shape.partitions {
-                let (s, dq) = (&s[self.s.at(p)], &mut dq[self.q.at(p)]);
-                let counts = &counts[self.counts.at(p)];
-                for (s, &label) in s.chunks_exact(cols).zip(&labels[self.labels.at(p)]) {
-                    let Some(k) = class(label) else { continue };
-                    for (dq, &s) in dq[k * cols..].iter_mut().zip(s) {
-                        *dq -= dloss[p] * (s + epsilon).ln() / counts[k];
-                    }
+            for (s, &label) in s.chunks_exact(cols).zip(labels.iter()) {
+                let Some(k) = class(label) else { continue };
+                for (dq, &s) in dq[k * cols..].iter_mut().zip(s) {
+                    *dq -= dloss[0] * (s + epsilon).ln() / counts[k];
                 }
             }
         }

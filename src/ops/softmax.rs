@@ -3,7 +3,7 @@
 //! Backward: `dz_ic = q_ic (dq_ic − Σ_j q_ij dq_ij) / τ`.
 
 use super::{Op, dot, log_sum_exp};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::cpu::for_rows;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
@@ -37,24 +37,28 @@ impl<T: Real> Op<T> for Softmax<T> {
         Some(self.q)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let z = cpu.value(self.z);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let z = buffers.value(self.z);
         let cols = self.z.shape.cols;
-        for_rows(cols, [(&mut cpu.value_mut(self.q), cols)], |i, [row]| {
-            let scaled = z[i * cols..(i + 1) * cols]
-                .iter()
-                .map(|&z| z / self.temperature);
-            let log_sum = log_sum_exp(scaled.clone());
-            for (q, z) in row.iter_mut().zip(scaled) {
-                *q = (z - log_sum).exp();
-            }
-        });
+        for_rows(
+            cols,
+            [(&mut buffers.value_mut(self.q), cols)],
+            |i, [row]| {
+                let scaled = z[i * cols..(i + 1) * cols]
+                    .iter()
+                    .map(|&z| z / self.temperature);
+                let log_sum = log_sum_exp(scaled.clone());
+                for (q, z) in row.iter_mut().zip(scaled) {
+                    *q = (z - log_sum).exp();
+                }
+            },
+        );
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (q, dq) = (cpu.value(self.q), cpu.grad(self.q));
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (q, dq) = (buffers.value(self.q), buffers.grad(self.q));
         let cols = self.z.shape.cols;
-        for_rows(cols, [(&mut cpu.grad_mut(self.z), cols)], |i, [row]| {
+        for_rows(cols, [(&mut buffers.grad_mut(self.z), cols)], |i, [row]| {
             let at = i * cols..(i + 1) * cols;
             let (q, dq) = (&q[at.clone()], &dq[at]);
             let mean = dot(q, dq);

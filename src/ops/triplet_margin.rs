@@ -6,7 +6,7 @@
 //! Backward, where the term is positive: `da = 2(n − p)`, `dp = −2(a − p)`, `dn = 2(a − n)`.
 
 use super::{ClassMeans, Op, class, squared_distance};
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
@@ -87,52 +87,56 @@ impl<T: Real> Op<T> for TripletMargin<T> {
         Some(self.loss)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let (s, t) = (cpu.value(self.source.means), cpu.value(self.target.means));
-        let (ns, nt) = (cpu.value(self.source.counts), cpu.value(self.target.counts));
-        let (mut nearest, mut terms) = (cpu.labels_mut(self.nearest), cpu.value_mut(self.terms));
-        let mut loss = cpu.value_mut(self.loss);
-        for (p, loss) in loss.iter_mut().enumerate() {
-            let (at, of) = (self.source.means.at(p), self.source.counts.at(p));
-            let source = (&s[at.clone()], &ns[of.clone()]);
-            let target = (&t[at], &nt[of.clone()]);
-            let (nearest, terms) = (&mut nearest[self.nearest.at(p)], &mut terms[of]);
-            for (k, (nearest, slot)) in nearest.iter_mut().zip(terms.iter_mut()).enumerate() {
-                (*nearest, *slot) = match term(source, target, self.margin, k) {
-                    Some((j, term)) => (j as i32, term),
-                    None => (-1, T::zero()),
-                };
-            }
-            *loss = terms.iter().copied().sum();
+    fn forward(&self, buffers: &Buffers<T>) {
+        let (s, t) = (
+            buffers.value(self.source.means),
+            buffers.value(self.target.means),
+        );
+        let (ns, nt) = (
+            buffers.value(self.source.counts),
+            buffers.value(self.target.counts),
+        );
+        let (mut nearest, mut terms) = (
+            buffers.labels_mut(self.nearest),
+            buffers.value_mut(self.terms),
+        );
+        let mut loss = buffers.value_mut(self.loss);
+        let (source, target) = ((&s[..], &ns[..]), (&t[..], &nt[..]));
+        for (k, (nearest, slot)) in nearest.iter_mut().zip(terms.iter_mut()).enumerate() {
+            (*nearest, *slot) = match term(source, target, self.margin, k) {
+                Some((j, term)) => (j as i32, term),
+                None => (-1, T::zero()),
+            };
         }
+        loss[0] = terms.iter().copied().sum();
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let (s, t) = (cpu.value(self.source.means), cpu.value(self.target.means));
-        let (nearest, dloss) = (cpu.labels(self.nearest), cpu.grad(self.loss));
-        let mut ds = cpu.grad_mut(self.source.means);
-        let mut dt = cpu.grad_mut(self.target.means);
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let (s, t) = (
+            buffers.value(self.source.means),
+            buffers.value(self.target.means),
+        );
+        let (nearest, dloss) = (buffers.labels(self.nearest), buffers.grad(self.loss));
+        let mut ds = buffers.grad_mut(self.source.means);
+        let mut dt = buffers.grad_mut(self.target.means);
         for (gradient, want) in [(&mut ds, wants[0]), (&mut dt, wants[1])] {
             if want == Want::Write {
                 gradient.fill(T::zero());
             }
         }
         let cols = self.source.means.shape.cols;
-        for (p, &dloss) in dloss.iter().enumerate() {
-            let start = self.source.means.at(p).start;
-            let two = T::of(2.0) * dloss;
-            for (k, &j) in nearest[self.nearest.at(p)].iter().enumerate() {
-                let Some(j) = class(j) else { continue };
-                for c in 0..cols {
-                    let (kc, jc) = (start + k * cols + c, start + j * cols + c);
-                    let (a, p, n) = (s[kc], t[kc], t[jc]);
-                    if wants[0] != Want::No {
-                        ds[kc] += two * (n - p);
-                    }
-                    if wants[1] != Want::No {
-                        dt[kc] -= two * (a - p);
-                        dt[jc] += two * (a - n);
-                    }
+        let two = T::of(2.0) * dloss[0];
+        for (k, &j) in nearest.iter().enumerate() {
+            let Some(j) = class(j) else { continue };
+            for c in 0..cols {
+                let (kc, jc) = (k * cols + c, j * cols + c);
+                let (a, p, n) = (s[kc], t[kc], t[jc]);
+                if wants[0] != Want::No {
+                    ds[kc] += two * (n - p);
+                }
+                if wants[1] != Want::No {
+                    dt[kc] -= two * (a - p);
+                    dt[jc] += two * (a - n);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! `y = Σ_j c_j x_j`: the total of loss terms with constant weights.
 
 use super::Op;
-use crate::device::Cpu;
+use crate::device::Buffers;
 use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
@@ -41,21 +41,21 @@ impl<T: Real> Op<T> for WeightedSum<T> {
         Some(self.y)
     }
 
-    fn forward(&self, cpu: &Cpu<T>) {
-        let mut y = cpu.value_mut(self.y);
+    fn forward(&self, buffers: &Buffers<T>) {
+        let mut y = buffers.value_mut(self.y);
         y.fill(T::zero());
         for (x, c) in &self.terms {
-            for (y, &x) in y.iter_mut().zip(cpu.value(*x).iter()) {
+            for (y, &x) in y.iter_mut().zip(buffers.value(*x).iter()) {
                 *y += *c * x;
             }
         }
     }
 
-    fn backward(&self, cpu: &Cpu<T>, wants: &[Want]) {
-        let dy = cpu.grad(self.y);
+    fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
+        let dy = buffers.grad(self.y);
         for ((x, c), &want) in self.terms.iter().zip(wants) {
             if want != Want::No {
-                for (dx, &dy) in cpu.grad_mut(*x).iter_mut().zip(dy.iter()) {
+                for (dx, &dy) in buffers.grad_mut(*x).iter_mut().zip(dy.iter()) {
                     want.put(dx, *c * dy);
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use crate::device::Device;
 use crate::error::{Cause, Result};
 use crate::graph::{Graph, Labels, Var};
@@ -240,9 +242,15 @@ impl<'a, T: Real> Session<'a, T> {
         };
         let (members, classes) = (self.problem.members, self.problem.classes);
         let opinions = self.opinions()?;
-        let votes = opinions.chunks_exact(members).map(vote);
-        let made = votes.zip(self.labels()).flat_map(|(vote, labels)| {
-            let made = how.make(&self.problem.target, graph, &vote, classes, labels);
+        let partitions = opinions.par_chunks_exact(members).zip(self.labels());
+        let made = partitions.flat_map_iter(|(opinions, labels)| {
+            let made = how.make(
+                &self.problem.target,
+                graph,
+                &vote(opinions),
+                classes,
+                labels,
+            );
             std::iter::repeat_n(made, members).flatten()
         });
         let made: Vec<i32> = made.collect();
