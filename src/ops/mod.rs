@@ -74,19 +74,19 @@ pub trait Op<T: Real>: Send + Sync {
         None
     }
 
-    /// Computes the outputs from the inputs.
+    /// Computes the outputs from the inputs, of one partition on the CPU.
     fn forward(&self, buffers: &Buffers<T>);
 
-    /// Adds to, or writes, the gradient of each input as `wants` says, in the order of
-    /// [`Op::inputs`]. The output's gradient may be used up: nothing reads it afterwards.
+    /// Adds to, or writes, the gradient of each input as `wants` says, of one partition on the CPU, in
+    /// the order of [`Op::inputs`]. The output's gradient may be used up: nothing reads it afterwards.
     fn backward(&self, _buffers: &Buffers<T>, _wants: &[Want]) {
         unreachable!("{} is off the tape", self.name());
     }
 
-    /// The kernel launches that compute the outputs, as [`Op::forward`].
+    /// The kernel launches that compute the outputs of all partitions, as [`Op::forward`] of each.
     fn launches(&self) -> Vec<Launch>;
 
-    /// The kernel launches of the backward pass, as [`Op::backward`].
+    /// The kernel launches of the backward pass of all partitions, as [`Op::backward`] of each.
     fn backward_launches(&self, _wants: &[Want]) -> Vec<Launch> {
         unreachable!("{} is off the tape", self.name());
     }
