@@ -158,7 +158,7 @@ pub(super) struct TrainArgs {
     )]
     pub warm_up: Option<usize>,
 
-    /// Weight decay of mSGD [paper: 0.001; robust: 0.003]
+    /// Weight decay of mSGD [default: 0.001]
     #[arg(long, visible_alias = "weight_decay", help_heading = "Training")]
     pub weight_decay: Option<f64>,
 

@@ -117,7 +117,6 @@ impl Options {
         lr: 0.5,
         warm_up: 20,
         cosine: true,
-        weight_decay: 0.003,
         epochs: 300,
         initialisation: Initialisation::FanIn,
         logits: Logits::Linear,
