@@ -31,22 +31,21 @@ pub struct Cpu<T: Real> {
 /// What an operation computes with: the values, gradients and labels of **one** partition, and what
 /// all share.
 pub struct Buffers<T: Real> {
+    /// A view has its original's.
     values: Vec<Arc<AtomicRefCell<Vec<T>>>>,
     grads: Vec<AtomicRefCell<Vec<T>>>,
     labels: Vec<AtomicRefCell<Vec<i32>>>,
-    /// Of each variable, whose values it has: its own, or of a view the original's.
-    storage: Arc<Vec<usize>>,
 }
 
 impl<T: Real> Buffers<T> {
     /// Values of `var`, `rows × cols`, row-major.
     pub fn value(&self, var: Var) -> AtomicRef<'_, Vec<T>> {
-        self.values[self.storage[var.id]].borrow()
+        self.values[var.id].borrow()
     }
 
     /// Values of `var`, to write.
     pub fn value_mut(&self, var: Var) -> AtomicRefMut<'_, Vec<T>> {
-        self.values[self.storage[var.id]].borrow_mut()
+        self.values[var.id].borrow_mut()
     }
 
     /// Gradient of `var`; empty where the loss does not depend on it.
@@ -73,15 +72,11 @@ impl<T: Real> Buffers<T> {
 impl<T: Real> Cpu<T> {
     /// Allocates the buffers of `graph` with the values it starts from.
     pub fn load(mut graph: Graph<T>) -> Cpu<T> {
-        let count = graph.partitions();
-        let storage = graph.vars.iter().map(|info| info.storage).collect();
-        let storage = Arc::new(storage);
         let mut partitions: Vec<Buffers<T>> = Vec::new();
-        partitions.resize_with(count, || Buffers {
+        partitions.resize_with(graph.partitions(), || Buffers {
             values: Vec::new(),
             grads: Vec::new(),
             labels: Vec::new(),
-            storage: Arc::clone(&storage),
         });
         let cell = |values| Arc::new(AtomicRefCell::new(values));
         for (id, info) in graph.vars.iter_mut().enumerate() {
@@ -96,8 +91,7 @@ impl<T: Real> Cpu<T> {
                 buffers.values.push(match &constant {
                     Some(constant) => Arc::clone(constant),
                     None if given => cell(initial[var.at(p)].to_vec()),
-                    // A view has no values of its own.
-                    None if info.storage != id => cell(Vec::new()),
+                    None if info.storage != id => Arc::clone(&buffers.values[info.storage]),
                     None => cell(vec![T::zero(); shape.block()]),
                 });
                 let grad = vec![T::zero(); if info.has_grad { shape.block() } else { 0 }];
@@ -223,9 +217,17 @@ impl<T: Real> Cpu<T> {
         parts
     }
 
-    /// What `of` each partition's buffers is, one after the other; of what they share, once.
-    fn joined<V: Clone>(&self, partitions: usize, of: impl Fn(&Buffers<T>) -> Vec<V>) -> Vec<V> {
-        self.partitions[..partitions].iter().flat_map(of).collect()
+    /// What `of` says of the buffers of the first `partitions`, one after the other.
+    fn joined<V: Clone>(
+        &self,
+        partitions: usize,
+        of: impl Fn(&Buffers<T>) -> AtomicRef<'_, Vec<V>>,
+    ) -> Vec<V> {
+        let mut all = Vec::new();
+        for buffers in &self.partitions[..partitions] {
+            all.extend_from_slice(&of(buffers));
+        }
+        all
     }
 }
 
@@ -256,15 +258,15 @@ impl<T: Real> Device<T> for Cpu<T> {
     }
 
     fn read(&self, var: Var) -> Result<Vec<T>> {
-        Ok(self.joined(var.shape.partitions, |own| own.value(var).clone()))
+        Ok(self.joined(var.shape.partitions, |own| own.value(var)))
     }
 
     fn read_grad(&self, var: Var) -> Result<Vec<T>> {
-        Ok(self.joined(var.shape.partitions, |own| own.grad(var).clone()))
+        Ok(self.joined(var.shape.partitions, |own| own.grad(var)))
     }
 
     fn read_labels(&self, labels: Labels) -> Result<Vec<i32>> {
-        Ok(self.joined(labels.partitions, |own| own.labels(labels).clone()))
+        Ok(self.joined(labels.partitions, |own| own.labels(labels)))
     }
 
     fn write(&mut self, var: Var, values: &[T]) -> Result<()> {

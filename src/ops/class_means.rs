@@ -4,6 +4,8 @@
 //! A class without rows has `n_k = 0` and mean 0. Backward: `dx_i = dμ_{y_i} / n_{y_i}`, 0 for
 //! rows labelled −1.
 
+use atomic_refcell::AtomicRef;
+
 use super::{Op, class};
 use crate::device::Buffers;
 use crate::device::cpu::for_rows;
@@ -24,6 +26,16 @@ pub struct ClassMeans {
     pub means: Var,
     /// Rows per class, `[P, 1, K]`.
     pub counts: Var,
+}
+
+impl ClassMeans {
+    /// The means and the counts, to read.
+    pub(super) fn read<T: Real>(
+        self,
+        buffers: &Buffers<T>,
+    ) -> (AtomicRef<'_, Vec<T>>, AtomicRef<'_, Vec<T>>) {
+        (buffers.value(self.means), buffers.value(self.counts))
+    }
 }
 
 /// Records the class means of all `parts` together: each a block of rows `[P, n, d]` with its

@@ -80,14 +80,8 @@ impl<T: Real> Op<T> for PairwiseAlignment {
     }
 
     fn forward(&self, buffers: &Buffers<T>) {
-        let (s, t) = (
-            buffers.value(self.source.means),
-            buffers.value(self.target.means),
-        );
-        let (ns, nt) = (
-            buffers.value(self.source.counts),
-            buffers.value(self.target.counts),
-        );
+        let (s, ns) = self.source.read(buffers);
+        let (t, nt) = self.target.read(buffers);
         let mut loss = buffers.value_mut(self.loss);
         let shape = self.source.means.shape;
         loss[0] = T::zero();
@@ -99,14 +93,8 @@ impl<T: Real> Op<T> for PairwiseAlignment {
     }
 
     fn backward(&self, buffers: &Buffers<T>, wants: &[Want]) {
-        let (s, t) = (
-            buffers.value(self.source.means),
-            buffers.value(self.target.means),
-        );
-        let (ns, nt) = (
-            buffers.value(self.source.counts),
-            buffers.value(self.target.counts),
-        );
+        let (s, ns) = self.source.read(buffers);
+        let (t, nt) = self.target.read(buffers);
         let dloss = buffers.grad(self.loss);
         let shape = self.source.means.shape;
         let sides = [

@@ -59,8 +59,8 @@ impl<T: Real> Op<T> for PrototypeSimilarity {
     }
 
     fn forward(&self, buffers: &Buffers<T>) {
-        let (x, means) = (buffers.value(self.x), buffers.value(self.prototypes.means));
-        let counts = buffers.value(self.prototypes.counts);
+        let x = buffers.value(self.x);
+        let (means, counts) = self.prototypes.read(buffers);
         let (mut y, mut norms) = (buffers.value_mut(self.y), buffers.value_mut(self.norms));
         let (cols, classes) = (self.x.shape.cols, self.y.shape.cols);
         let mean = |k: usize| &means[k * cols..(k + 1) * cols];

@@ -88,14 +88,8 @@ impl<T: Real> Op<T> for TripletMargin<T> {
     }
 
     fn forward(&self, buffers: &Buffers<T>) {
-        let (s, t) = (
-            buffers.value(self.source.means),
-            buffers.value(self.target.means),
-        );
-        let (ns, nt) = (
-            buffers.value(self.source.counts),
-            buffers.value(self.target.counts),
-        );
+        let (s, ns) = self.source.read(buffers);
+        let (t, nt) = self.target.read(buffers);
         let (mut nearest, mut terms) = (
             buffers.labels_mut(self.nearest),
             buffers.value_mut(self.terms),
