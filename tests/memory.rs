@@ -220,14 +220,16 @@ fn replaying_keeps_nothing_on_a_card() {
     let initial = problem.initial_parameters(&options, 1);
     let session = || Session::<f32>::new(&problem, &options, &initial, |graph| card.load(graph));
     // Kernels are loaded and the driver's own memory is taken at first use.
-    let warm = |mut session: Session<f32>| session.run(50).map(drop);
+    // A replay more than the first step and the captured one.
+    let steps = card::times(50, 3);
+    let warm = |mut session: Session<f32>| session.run(steps).map(drop);
     warm(session().unwrap()).unwrap();
     let without = free();
     let mut long = session().unwrap();
-    long.run(50).unwrap();
+    long.run(steps).unwrap();
     let with = free();
-    for _ in 0..200 {
-        drop(long.run(50).unwrap());
+    for _ in 0..card::times(200, 3) {
+        drop(long.run(steps).unwrap());
     }
     assert_eq!(free(), with, "10 000 steps keep memory of the card");
     drop(long);

@@ -6,6 +6,16 @@ mod requirement;
 use requirement::not_run;
 use ssan::device::{Request, available, choose};
 
+/// How often something is done on a card, or on the stand-in for one of `tests/stand_in/`, which is
+/// thousands of times slower.
+#[allow(dead_code, reason = "not all tests do the same thing often")]
+pub fn times(on_a_card: usize, on_the_stand_in: usize) -> usize {
+    match std::env::var_os("SSAN_STAND_IN_FOLDER") {
+        None => on_a_card,
+        Some(_) => on_the_stand_in,
+    }
+}
+
 /// Whether there is a card; if not, says that `check` does not run.
 pub fn present(check: &str) -> bool {
     let Err(why) = available() else {

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libloading::Library;
 use ssan::device::kernels::{Parameter, Signature, Source};
-use ssan::device::rung::Rung;
 
 /// Whether accesses are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -146,16 +145,16 @@ fn wrap(common: &str, source: &Source, signatures: &[Signature]) -> String {
     unit
 }
 
-/// Compiles `sources` with their signatures, `common` before each, in the type `real` and with
-/// matrix products on `rung`; returns the library and its path.
+/// Compiles `sources` with their signatures below `folder`, `common` before each, macros defined
+/// as in `-DREAL=float`; returns the library and its path.
 pub fn library(
+    folder: &Path,
     common: &str,
     sources: &[(Source, Vec<Signature>)],
-    real: &str,
-    rung: Rung,
+    macros: &[String],
     mode: Mode,
 ) -> (Library, PathBuf) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!(
+    let folder = folder.join(format!(
         "host-kernels-{}",
         hash((HEADERS, FLAGS, INSTRUMENTATION, compiler()))
     ));
@@ -176,11 +175,7 @@ pub fn library(
         units.push(unit("checker", CHECKER));
         flags.extend(INSTRUMENTATION.map(String::from));
     }
-    flags.push(format!("-DREAL={real}"));
-    flags.extend(
-        rung.macros()
-            .map(|(name, value)| format!("-D{name}={value}")),
-    );
+    flags.extend_from_slice(macros);
     units.extend(sources.iter().map(|(source, signatures)| {
         let text = wrap(common, source, signatures);
         Unit::new(&folder, source.name, text, flags.clone())

@@ -1,230 +1,51 @@
-//! Launches kernels that were compiled for the host, and a device made of them.
+//! The project's kernels on the host, and a device made of them.
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_void};
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use ssan::device::Device;
-use ssan::device::kernels::{COMMON, Parameter, SOURCES, Source, signatures};
+use ssan::device::kernels::{COMMON, SOURCES, Source};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
 use ssan::device::rung::{Product, Rung};
 use ssan::graph::{Graph, Labels, Var};
 use ssan::real::Real;
 use ssan::{Error, Result};
 
-use crate::build::{self, Mode};
+use crate::build::Mode;
+use crate::library::{Kernels, Memory, Value};
 
-/// Memory that a launch works on.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    at: *mut c_void,
-    bytes: usize,
+/// Compiles `sources` in the type of that name in C, with matrix products on `rung`.
+pub fn build(sources: &[Source], real: &str, rung: Rung, mode: Mode) -> Kernels {
+    let rung = rung
+        .macros()
+        .map(|(name, value)| format!("-D{name}={value}"));
+    let macros: Vec<String> = [format!("-DREAL={real}")].into_iter().chain(rung).collect();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    Kernels::build(folder, COMMON, sources, &macros, mode)
 }
 
-/// One argument of a launch.
-#[derive(Clone, Copy, Debug)]
-pub enum Value {
-    RealIn(Memory),
-    RealOut(Memory),
-    IntIn(Memory),
-    IntOut(Memory),
-    Int(i32),
-    Real(f64),
-}
-
-impl Memory {
-    pub fn of<E>(elements: &mut [E]) -> Memory {
-        Memory {
-            at: elements.as_mut_ptr().cast(),
-            bytes: std::mem::size_of_val(elements),
-        }
+/// The project's kernels, or those of its matrix products on another rung, compiled when they
+/// are first asked for.
+pub fn project<T: Real>(rung: Rung, mode: Mode) -> &'static Kernels {
+    type Key = (&'static str, Rung, Mode);
+    static BUILT: Mutex<Vec<(Key, &'static Kernels)>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (T::C_NAME, rung, mode);
+    if let Some((_, kernels)) = built.iter().find(|(k, _)| *k == key) {
+        return kernels;
     }
-}
-
-impl Value {
-    fn parameter(&self) -> Parameter {
-        match self {
-            Value::RealIn(_) => Parameter::RealIn,
-            Value::RealOut(_) => Parameter::RealOut,
-            Value::IntIn(_) => Parameter::IntIn,
-            Value::IntOut(_) => Parameter::IntOut,
-            Value::Int(_) => Parameter::Int,
-            Value::Real(_) => Parameter::Real,
-        }
-    }
-}
-
-/// `Argument` of `host/checker.h`.
-#[repr(C)]
-struct Argument {
-    at: *mut c_void,
-    bytes: usize,
-    kind: i32,
-}
-
-type Body = unsafe extern "C" fn(*mut *mut c_void);
-type HostLaunch = unsafe extern "C" fn(
-    *const c_char,
-    Body,
-    *const u32,
-    *const u32,
-    *mut Argument,
-    usize,
-    *mut usize,
-) -> *const c_char;
-
-/// Kernels compiled for the host in one type and mode.
-pub struct Kernels {
-    library: libloading::Library,
-    path: PathBuf,
-    double: bool,
-    parameters: HashMap<String, Vec<Parameter>>,
-    /// Held during a launch: the library runs one at a time.
-    running: Mutex<()>,
-}
-
-impl Kernels {
-    /// Compiles `sources` in the type of that name in C, with matrix products on `rung`.
-    pub fn build(sources: &[Source], real: &str, rung: Rung, mode: Mode) -> Kernels {
-        let understand = |source: &Source| {
-            let found = signatures(source.text);
-            let found = found.unwrap_or_else(|e| panic!("kernels/{}.cu: {e}", source.name));
-            (*source, found)
-        };
-        let sources: Vec<_> = sources.iter().map(understand).collect();
-        let (library, path) = build::library(COMMON, &sources, real, rung, mode);
-        let all = sources.into_iter().flat_map(|(_, signatures)| signatures);
-        Kernels {
-            library,
-            path,
-            double: real == "double",
-            parameters: all.map(|s| (s.name, s.parameters)).collect(),
-            running: Mutex::new(()),
-        }
-    }
-
-    /// The project's kernels, or those of its matrix products on another rung, compiled when they
-    /// are first asked for.
-    pub fn project<T: Real>(rung: Rung, mode: Mode) -> &'static Kernels {
-        type Key = (&'static str, Rung, Mode);
-        static BUILT: Mutex<Vec<(Key, &'static Kernels)>> = Mutex::new(Vec::new());
-        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (T::C_NAME, rung, mode);
-        if let Some((_, kernels)) = built.iter().find(|(k, _)| *k == key) {
-            return kernels;
-        }
-        let sources: Vec<Source> = match rung == Rung::default() {
-            true => SOURCES.to_vec(),
-            false => SOURCES
-                .iter()
-                .filter(|s| s.name == "linear")
-                .copied()
-                .collect(),
-        };
-        let kernels: &Kernels =
-            Box::leak(Box::new(Kernels::build(&sources, T::C_NAME, rung, mode)));
-        built.push((key, kernels));
-        kernels
-    }
-
-    /// Runs one launch.
-    ///
-    /// # Errors
-    /// What the launch or the kernel does wrong.
-    ///
-    /// # Safety
-    /// The memory of every argument is there and nothing else uses it. A kernel that was not
-    /// compiled in checked mode keeps to it.
-    pub unsafe fn launch(
-        &self,
-        kernel: &str,
-        grid: [u32; 3],
-        block: [u32; 3],
-        values: &[Value],
-    ) -> std::result::Result<(), String> {
-        let declared = self.parameters.get(kernel);
-        let declared = declared.ok_or_else(|| format!("no kernel named {kernel}"))?;
-        let given: Vec<Parameter> = values.iter().map(Value::parameter).collect();
-        if *declared != given {
-            return Err(format!(
-                "{kernel}: takes {declared:?}, launched with {given:?}"
-            ));
-        }
-        let mut scalars: Vec<[u8; 8]> = values.iter().map(|v| self.scalar(*v)).collect();
-        let scalars = scalars.iter_mut().zip(values);
-        let mut arguments: Vec<Argument> = scalars
-            .map(|(scalar, value)| {
-                let (kind, memory) = match value {
-                    Value::Int(_) | Value::Real(_) => (0, Memory::of(scalar)),
-                    Value::RealIn(memory) | Value::IntIn(memory) => (1, *memory),
-                    Value::RealOut(memory) | Value::IntOut(memory) => (2, *memory),
-                };
-                Argument {
-                    at: memory.at,
-                    bytes: memory.bytes,
-                    kind,
-                }
-            })
-            .collect();
-        let name = CString::new(kernel).expect("a kernel's name");
-        let mut place = 0;
-        let guard = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: the library has these two functions with these types, `build` made them so; the
-        // arguments are those that the kernel declares, as compared above, and the caller answers
-        // for their memory. The report is copied before another launch can overwrite it.
-        let report = unsafe {
-            let symbol = format!("launch_{kernel}");
-            let body = self.library.get::<Body>(symbol.as_bytes());
-            let launch = self.library.get::<HostLaunch>(b"host_launch");
-            let report = launch.expect("runtime.cc has it")(
-                name.as_ptr(),
-                *body.expect("every kernel has it"),
-                grid.as_ptr(),
-                block.as_ptr(),
-                arguments.as_mut_ptr(),
-                arguments.len(),
-                &mut place,
-            );
-            (!report.is_null()).then(|| CStr::from_ptr(report).to_string_lossy().into_owned())
-        };
-        drop(guard);
-        match report {
-            None => Ok(()),
-            Some(report) if place == 0 => Err(report),
-            Some(report) => Err(format!("{report} at {}", self.line(place))),
-        }
-    }
-
-    /// A scalar as the kernel takes it; a buffer has none.
-    fn scalar(&self, value: Value) -> [u8; 8] {
-        let mut bytes = [0; 8];
-        match value {
-            Value::Int(x) => bytes[..4].copy_from_slice(&x.to_ne_bytes()),
-            Value::Real(x) if self.double => bytes = x.to_ne_bytes(),
-            Value::Real(x) => bytes[..4].copy_from_slice(&(x as f32).to_ne_bytes()),
-            _ => {}
-        }
-        bytes
-    }
-
-    /// The line of a kernel file that the code at `place` comes from, by way of `addr2line`.
-    fn line(&self, place: usize) -> String {
-        let mut command = Command::new("addr2line");
-        command.args(["-i", "-e"]).arg(&self.path);
-        let output = command.arg(format!("{place:#x}")).output();
-        let lines = output.map_or(String::new(), |o| {
-            String::from_utf8_lossy(&o.stdout).into_owned()
-        });
-        // Innermost first where functions are inlined.
-        let files = lines
-            .lines()
-            .filter_map(|l| l.rsplit('/').next()?.split(' ').next());
-        let mut files = files.filter(|l| !l.starts_with("host.h") && !l.starts_with('?'));
-        let known = files.next().map(String::from);
-        known.unwrap_or_else(|| format!("+{place:#x} of {}", self.path.display()))
-    }
+    let sources: Vec<Source> = match rung == Rung::default() {
+        true => SOURCES.to_vec(),
+        false => SOURCES
+            .iter()
+            .filter(|s| s.name == "linear")
+            .copied()
+            .collect(),
+    };
+    let kernels: &Kernels = Box::leak(Box::new(build(&sources, T::C_NAME, rung, mode)));
+    built.push((key, kernels));
+    kernels
 }
 
 /// A device on the host: every launch of the recorded step through the project's kernels.
@@ -251,7 +72,7 @@ impl<T: Real> HostKernels<T> {
         choose: impl Fn(Product) -> Rung,
         mode: Mode,
     ) -> HostKernels<T> {
-        HostKernels::with(|rung| Kernels::project::<T>(rung, mode), graph, choose)
+        HostKernels::with(|rung| project::<T>(rung, mode), graph, choose)
     }
 
     /// Loads a recorded step for the kernels, in the type `T`, that `find` gives for a rung.

@@ -8,10 +8,11 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`build`] | compiles the sources and `host/*`, caches the objects, loads the library |
-//! | [`executor`] | launches a kernel; a [`ssan::device::Device`] made of such launches |
+//! | [`library`] | launches a kernel |
+//! | [`executor`] | a [`ssan::device::Device`] made of such launches |
 //! | [`cases`] | every operation on ragged and degenerate shapes, for any device |
 //! | [`ops`] | the cases on the host |
-//! | [`cuda`] | the cases and traces on a card, and what only a card shows |
+//! | [`cuda`] | the cases and traces on a card, and what only a card, or a stand-in (`tests/stand_in/`), shows |
 //! | [`gradients`] | the objective's gradient against finite differences, in double |
 //! | [`rungs`] | every rung of the matrix products against sums in double; training on them |
 //! | [`traces`] | the released code's traces through the kernels, in double |
@@ -42,7 +43,10 @@ mod executor;
 #[path = "../common/golden.rs"]
 mod golden;
 mod gradients;
+mod library;
 mod ops;
 mod planted;
 mod rungs;
+#[path = "../common/stand_in.rs"]
+mod stand_in;
 mod traces;

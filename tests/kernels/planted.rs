@@ -8,7 +8,8 @@ use ssan::device::rung::{Arithmetic, Rung, Tile};
 
 use crate::build::Mode;
 use crate::cases::cases;
-use crate::executor::{HostKernels, Kernels, Memory, Value};
+use crate::executor::{self, HostKernels};
+use crate::library::{Kernels, Memory, Value};
 
 const SOURCE: Source = Source {
     name: "planted",
@@ -17,7 +18,7 @@ const SOURCE: Source = Source {
 
 fn kernels() -> &'static Kernels {
     static BUILT: OnceLock<Kernels> = OnceLock::new();
-    BUILT.get_or_init(|| Kernels::build(&[SOURCE], "float", Rung::default(), Mode::Checked))
+    BUILT.get_or_init(|| executor::build(&[SOURCE], "float", Rung::default(), Mode::Checked))
 }
 
 /// A planted bug and what the report calls it.
@@ -186,12 +187,12 @@ fn a_barrier_removed_from_any_kernel_is_reported() {
                     true => &sources[..],
                     false => &sources[file..=file],
                 };
-                let changed = Kernels::build(changed, "float", rung, Mode::Checked);
+                let changed = executor::build(changed, "float", rung, Mode::Checked);
                 let changed: &Kernels = Box::leak(Box::new(changed));
                 let load = move |graph| {
                     let find = |of| match of == rung {
                         true => changed,
-                        false => Kernels::project::<f32>(of, Mode::Checked),
+                        false => executor::project::<f32>(of, Mode::Checked),
                     };
                     let device = HostKernels::with(find, graph, |_| rung);
                     Ok(Box::new(device) as Box<dyn Device<f32>>)

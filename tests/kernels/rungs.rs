@@ -11,8 +11,9 @@ use ssan::train::{FirstLayer, Options, Problem, Session};
 use crate::build::Mode;
 use crate::cases::{cases, numbers};
 use crate::cuda;
-use crate::executor::{HostKernels, Kernels, Memory, Value};
+use crate::executor::{self, HostKernels};
 use crate::gradients;
+use crate::library::{Kernels, Memory, Value};
 
 /// Rows, inner and outer size: one of each, a tile of each size and one more, sizes whose rows
 /// begin at multiples of 4, 8 and 16 bytes.
@@ -211,7 +212,7 @@ impl Check<'_> {
 /// Calls `check` for every rung, with the shapes it is to be tried on.
 fn every_rung(check: impl Fn(&mut Check, [usize; 3])) -> Vec<(Rung, f64)> {
     let rungs = Rung::all().into_iter().map(|rung| {
-        let kernels = Kernels::project::<f32>(rung, Mode::Checked);
+        let kernels = executor::project::<f32>(rung, Mode::Checked);
         let mut of = Check {
             rung,
             kernels,
@@ -268,7 +269,7 @@ fn long_sums_of_three_products_are_rounded_as_those_of_float() {
     let error = |rung: Rung| {
         let mut check = Check {
             rung,
-            kernels: Kernels::project::<f32>(rung, Mode::Plain),
+            kernels: executor::project::<f32>(rung, Mode::Plain),
             partitions: 1,
             largest: 0.0,
         };
