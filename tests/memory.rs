@@ -18,6 +18,8 @@ use ssan::train::{
 
 #[path = "common/card.rs"]
 mod card;
+#[path = "common/requirement.rs"]
+mod requirement;
 
 struct Counting;
 

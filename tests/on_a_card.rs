@@ -2,6 +2,8 @@
 //! card's work runs in, the same bytes; results like the CPU's; errors that say what happened. And
 //! that the stand-in notices what it is there to notice.
 
+#[path = "common/requirement.rs"]
+mod requirement;
 #[path = "common/stand_in.rs"]
 mod stand_in;
 #[path = "common/task.rs"]
@@ -81,7 +83,10 @@ fn losses(metrics: &[u8]) -> Vec<f64> {
 
 #[test]
 fn a_run_gives_the_same_bytes_in_whatever_order_work_runs() {
-    let (stand_in, folder) = (StandIn::new(), task());
+    let Some(stand_in) = StandIn::new("one run in several orders") else {
+        return;
+    };
+    let folder = task();
     let at = folder.path();
     let runs = [
         ("first", "needed", ""),
@@ -121,7 +126,10 @@ fn a_run_gives_the_same_bytes_in_whatever_order_work_runs() {
 
 #[test]
 fn partitions_train_one_after_the_other_where_memory_is_short() {
-    let (stand_in, folder) = (StandIn::new(), task());
+    let Some(stand_in) = StandIn::new("partitions in groups on a card") else {
+        return;
+    };
+    let folder = task();
     let at = folder.path();
     let line = format!("{RUN} --device cuda --json");
     let whole = passes(&stand_in, "others", at, &format!("{line} --out whole"));
@@ -139,7 +147,10 @@ fn partitions_train_one_after_the_other_where_memory_is_short() {
 
 #[test]
 fn what_a_card_refuses_is_an_error_that_says_so() {
-    let (stand_in, folder) = (StandIn::new(), task());
+    let Some(stand_in) = StandIn::new("what a card refuses") else {
+        return;
+    };
+    let folder = task();
     let at = folder.path();
     let line = format!("{RUN} --out out");
     let on = |more: &str, settings: &[(&str, &str)]| {
@@ -160,7 +171,10 @@ fn what_a_card_refuses_is_an_error_that_says_so() {
 
 #[test]
 fn a_run_whose_card_fails_is_kept_and_goes_on() {
-    let (stand_in, folder) = (StandIn::new(), task());
+    let Some(stand_in) = StandIn::new("a card that fails") else {
+        return;
+    };
+    let folder = task();
     let at = folder.path();
     let line = format!("{RUN} --device cuda --checkpoint-every 5");
     passes(&stand_in, "needed", at, &format!("{line} --out whole"));
@@ -184,28 +198,24 @@ fn a_run_whose_card_fails_is_kept_and_goes_on() {
     }
 }
 
-/// Whether this is the stand-in's process; else runs the test `name` in one, and gives what it has
-/// reported as wrong.
-fn elsewhere(name: &str, order: &str) -> Option<Vec<String>> {
+/// Whether this is not the stand-in's process. Then the test `name` has run in one, and `check` has
+/// seen what that has reported as wrong.
+fn elsewhere(name: &str, order: &str, check: impl Fn(&[String])) -> bool {
     if std::env::var_os("SSAN_STAND_IN_FOLDER").is_some() {
-        return None;
+        return false;
     }
-    let stand_in = StandIn::new();
-    let output = run_tests(&stand_in, order, &[name, "--exact"]);
-    let said = [&output.stdout, &output.stderr]
-        .map(|said| text(said))
-        .concat();
-    assert!(output.status.success(), "{said}");
-    let reports = stand_in.reports();
-    let wrong = reports
-        .iter()
-        .filter_map(|r| r["wrong"].as_array())
-        .flatten();
-    Some(
-        wrong
-            .map(|w| w.as_str().expect("text").to_string())
-            .collect(),
-    )
+    if let Some(stand_in) = StandIn::new(name) {
+        let output = run_tests(&stand_in, order, &[name, "--exact"]);
+        let said = text(&[output.stdout, output.stderr].concat());
+        assert!(output.status.success(), "{said}");
+        let mut wrong = Vec::new();
+        for report in stand_in.reports() {
+            let list = report["wrong"].as_array().expect("a list").iter();
+            wrong.extend(list.map(|what| what.as_str().expect("text").to_string()));
+        }
+        check(&wrong);
+    }
+    true
 }
 
 /// A context and two streams.
@@ -240,22 +250,22 @@ fn read_elsewhere(wait: bool) -> u8 {
 
 #[test]
 fn a_wait_that_is_missing_shows() {
-    match elsewhere("a_wait_that_is_missing_shows", "needed") {
-        Some(wrong) => assert!(wrong.is_empty(), "{wrong:?}"),
-        None => {
-            assert_eq!(read_elsewhere(true), 5);
-            assert_eq!(
-                read_elsewhere(false),
-                255,
-                "as memory is before it is written"
-            );
-        }
+    let nothing = |wrong: &[String]| assert!(wrong.is_empty(), "{wrong:?}");
+    if elsewhere("a_wait_that_is_missing_shows", "needed", nothing) {
+        return;
     }
+    assert_eq!(read_elsewhere(true), 5);
+    assert_eq!(
+        read_elsewhere(false),
+        255,
+        "as memory is before it is written"
+    );
 }
 
 #[test]
 fn a_graph_s_nodes_run_as_their_edges_say() {
-    if elsewhere("a_graph_s_nodes_run_as_their_edges_say", "others").is_some() {
+    let nothing = |wrong: &[String]| assert!(wrong.is_empty(), "{wrong:?}");
+    if elsewhere("a_graph_s_nodes_run_as_their_edges_say", "others", nothing) {
         return;
     }
     let (context, [first, second]) = streams();
@@ -294,17 +304,17 @@ fn a_graph_s_nodes_run_as_their_edges_say() {
 
 #[test]
 fn what_a_driver_need_not_notice_is_reported() {
-    if let Some(wrong) = elsewhere("what_a_driver_need_not_notice_is_reported", "needed") {
+    let all = |wrong: &[String]| {
         for part in [
             "freed that waiting work",
             "an allocation during a capture",
-            "not in the card",
+            "not in the card's memory",
         ] {
-            assert!(
-                wrong.iter().any(|w| w.contains(part)),
-                "{part:?}: {wrong:?}"
-            );
+            let reported = wrong.iter().any(|what| what.contains(part));
+            assert!(reported, "{part:?}: {wrong:?}");
         }
+    };
+    if elsewhere("what_a_driver_need_not_notice_is_reported", "needed", all) {
         return;
     }
     let (context, [first, second]) = streams();

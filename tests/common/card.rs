@@ -1,10 +1,8 @@
 //! Tests that need a card.
 
-#[path = "requirement.rs"]
-mod requirement;
-
-use requirement::not_run;
 use ssan::device::{Request, available, choose};
+
+use crate::requirement::not_run;
 
 /// How often something is done on a card, or on the stand-in for one of `tests/stand_in/`, which is
 /// thousands of times slower.

@@ -8,12 +8,19 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::requirement::not_run;
+
+/// Cargo, where there is one.
+fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+}
+
 /// Builds the library, unless `cargo test` has, and gives its path.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        let mut cargo = cargo();
         cargo
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["build", "--offline", "--quiet", "--example", "stand_in"])
@@ -39,13 +46,18 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    pub fn new() -> StandIn {
+    /// One for `check`, which does not run without cargo, as on a machine that tests were copied to.
+    pub fn new(check: &str) -> Option<StandIn> {
+        if let Err(e) = cargo().arg("--version").output() {
+            not_run(check, "SSAN_REQUIRE_STAND_IN", format!("no cargo: {e}"));
+            return None;
+        }
         let folder = TempDir::new().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("log")).expect("it is writable");
         for name in ["libcuda.so", "libnvrtc.so"] {
             std::os::unix::fs::symlink(library(), folder.path().join(name)).expect("a link");
         }
-        StandIn { folder }
+        Some(StandIn { folder })
     }
 
     /// A command that finds a card, on which work runs in `order` (see
@@ -93,8 +105,7 @@ impl StandIn {
     }
 }
 
-/// Runs tests of this very binary with the stand-in: those whose names contain `filter`, which ends
-/// their names if `exact`.
+/// Runs tests of this very binary, those that `arguments` select, with the stand-in.
 pub fn run_tests(stand_in: &StandIn, order: &str, arguments: &[&str]) -> Output {
     let own = std::env::current_exe().expect("a test has a file");
     let mut command = stand_in.command(own, order);

@@ -46,6 +46,8 @@ mod gradients;
 mod library;
 mod ops;
 mod planted;
+#[path = "../common/requirement.rs"]
+mod requirement;
 mod rungs;
 #[path = "../common/stand_in.rs"]
 mod stand_in;
