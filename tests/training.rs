@@ -49,15 +49,20 @@ fn blobs(seed: u64, rows: usize, cols: usize) -> Matrix {
 
 /// 8 source rows and 7 target rows per class, two of which are labelled, others in each partition.
 fn problem(target_cols: usize, partitions: usize) -> Problem {
+    problem_of(7, target_cols, partitions)
+}
+
+/// The same with so many target rows per class.
+fn problem_of(rows: usize, target_cols: usize, partitions: usize) -> Problem {
     let class = |rows: usize| move |i: usize| (i / rows) as i32;
     let partition = |p: usize| {
-        let labelled = |i: usize| (i % 7 + p) % 7 < 2;
-        let target = |of: &dyn Fn(usize) -> i32| (0..CLASSES * 7).map(of).collect::<Vec<i32>>();
+        let labelled = |i: usize| (i % rows + p) % rows < 2;
+        let target = |of: &dyn Fn(usize) -> i32| (0..CLASSES * rows).map(of).collect::<Vec<i32>>();
         PartitionLabels {
             source: (0..CLASSES * 8).map(class(8)).collect(),
-            labelled: target(&|i| if labelled(i) { class(7)(i) } else { -1 }),
+            labelled: target(&|i| if labelled(i) { class(rows)(i) } else { -1 }),
             unlabelled: target(&|i| if labelled(i) { -1 } else { 0 }),
-            truth: target(&|i| if labelled(i) { -1 } else { class(7)(i) }),
+            truth: target(&|i| if labelled(i) { -1 } else { class(rows)(i) }),
         }
     };
     Problem {
@@ -66,7 +71,7 @@ fn problem(target_cols: usize, partitions: usize) -> Problem {
         means: None,
         neighbours: None,
         source: blobs(1, 8, 10).into(),
-        target: blobs(2, 7, target_cols).into(),
+        target: blobs(2, rows, target_cols).into(),
         partitions: (0..partitions).map(partition).collect(),
     }
 }
@@ -361,13 +366,15 @@ fn networks_of_a_partition_vote() {
 /// unlabelled rows alone.
 #[test]
 fn pseudo_labels_are_trained_on_once_they_are_due() {
+    // More than have room in a row's neighbourhood.
+    const ROWS: usize = 14;
     let options = Options {
         epochs: 50,
         common: 6,
         members: 2,
         ..Options::ROBUST
     };
-    let problem = problem(7, 1);
+    let problem = problem_of(ROWS, 7, 1);
     let problem = Problem {
         members: 2,
         neighbours: Some(Neighbours::new(&problem.target)),
@@ -387,14 +394,21 @@ fn pseudo_labels_are_trained_on_once_they_are_due() {
     let how = PseudoLabels::ROBUST;
     let labels = &problem.partitions[0];
     let graph = problem.neighbours.as_ref().unwrap();
-    let mut vote = vec![0.1; CLASSES * 7 * CLASSES];
+    let mut vote = vec![0.1; CLASSES * ROWS * CLASSES];
     for (i, row) in vote.chunks_exact_mut(CLASSES).enumerate() {
         // The vote is right but for one unlabelled row of each class, where it is a close one.
-        row[i / 7] = if i % 7 == 5 { 0.4 } else { 0.8 };
-        row[(i / 7 + 1) % 3] = if i % 7 == 5 { 0.5 } else { 0.1 };
+        row[i / ROWS] = if i % ROWS == 5 { 0.4 } else { 0.8 };
+        row[(i / ROWS + 1) % 3] = if i % ROWS == 5 { 0.5 } else { 0.1 };
     }
     let made = how.make(&problem.target, graph, &vote, CLASSES, labels);
     assert_eq!(made, labels.truth, "the neighbours outvote it");
+    // Where the vote puts neighbours into different classes, they say nothing.
+    for (i, row) in vote.chunks_exact_mut(CLASSES).enumerate() {
+        row.fill(0.1);
+        row[i % CLASSES] = 0.8;
+    }
+    let made = how.make(&problem.target, graph, &vote, CLASSES, labels);
+    assert_eq!(made, [-1; CLASSES * ROWS]);
 }
 
 /// A learning rate at which accuracies swing, and nothing that knows how long the run will be.

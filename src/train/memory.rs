@@ -192,7 +192,11 @@ impl Footprint {
         // Sums of what all networks say of the rows, for the vote.
         shared += 12.0 * target.rows * classes;
         // Split, labels, and the labels that the rows get, in memory and as text; confusions.
-        let kept = 12.0 * source.rows + 180.0 * target.rows + 32.0 * classes * classes;
+        let mut kept = 12.0 * source.rows + 180.0 * target.rows + 32.0 * classes * classes;
+        if options.pseudo_labels.is_some() {
+            // The vote that they are made from.
+            kept += 4.0 * target.rows * classes;
+        }
         Footprint {
             partitions,
             shared: shared + passing,

@@ -340,13 +340,16 @@ pub fn train_watched<T: Real>(
     // A session that goes on from a snapshot has taken the candidate there.
     let mut candidate = done;
     while done < options.epochs {
-        let due = |epoch| {
+        let hears = |epoch| {
             let how = options.pseudo_labels;
-            how.filter(|how| how.due(epoch, options.epochs))
+            how.filter(|how| how.hears(epoch, options.epochs))
         };
         // What a session starts from has the labels of its epoch.
-        if let Some(how) = due(done).filter(|_| done > start || start == 0) {
-            session.label(&how)?;
+        if let Some(how) = hears(done).filter(|_| done > start || start == 0) {
+            match how.due(done, options.epochs) {
+                true => session.label(&how)?,
+                false => session.hear()?,
+            }
         }
         if done > candidate && options.select.is_candidate(done, options.epochs) {
             session.consider(options.select)?;
@@ -368,7 +371,7 @@ pub fn train_watched<T: Real>(
         }
         let most = reading.min(options.epochs - done).min(session::RING);
         let most = most.min(watch.asks_at(done).saturating_sub(done).max(1));
-        let next = (done + 1..done + most).find(|&epoch| due(epoch).is_some());
+        let next = (done + 1..done + most).find(|&epoch| hears(epoch).is_some());
         let next = next.unwrap_or(done + most);
         let epochs = next.min(options.select.next(done, options.epochs)) - done;
         let began = Instant::now();

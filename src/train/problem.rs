@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Neighbours, Opinions, Options, vote};
 use crate::data::{Features, Split, Task};
-use crate::evaluation::{Evaluation, evaluate};
+use crate::evaluation::{Evaluation, evaluate, largest};
 use crate::model::{self, Dimensions, Parameters};
 
 /// Labels of one partition, one per row of the problem's matrices; −1 where a row has no part.
@@ -28,6 +28,13 @@ impl PartitionLabels {
         let truth = self.truth.iter().map(|&k| usize::try_from(k).ok());
         let truth: Vec<Option<usize>> = truth.collect();
         evaluate(&truth, &vote(opinions), classes)
+    }
+
+    /// The class of each target row: its label, else what `vote [n, K]` says.
+    pub(super) fn voted(&self, vote: &[f64], classes: usize) -> Vec<usize> {
+        let rows = vote.chunks_exact(classes).zip(&self.labelled);
+        rows.map(|(row, &label)| usize::try_from(label).unwrap_or_else(|_| largest(row)))
+            .collect()
     }
 }
 

@@ -3,6 +3,13 @@
 //! smoothed over the graph of nearest target rows, with the classes' masses evened out; then by the
 //! clusters that the classes form, where they form some.
 //!
+//! The vote is the one that fits the target's neighbourhoods best ([`consensus`](super::select)) of
+//! those heard since the first tenth of the training: networks that are given few labelled rows may
+//! label best early, before they know these rows by heart.
+//!
+//! There are none where the vote puts most neighbours into different classes, for then the target's
+//! own space, which all of this listens to, does not say what is alike.
+//!
 //! With `V` the vote's probabilities, and `C` the cosines of a row and the mean of each class's
 //! labelled target rows, without its rows' means and divided by its deviation: `Y` is the product of
 //! `V` and the softmax of `C`, divided by its rows' sums (one-hot on labelled rows). The means know
@@ -23,6 +30,7 @@ use super::neighbours::Neighbours;
 use super::{PartitionLabels, softmax_rows};
 use crate::data::Features;
 use crate::evaluation::largest;
+use crate::real::Real;
 
 /// When and how pseudo-labels are made.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,11 +39,14 @@ pub struct PseudoLabels {
     pub weight: f64,
     /// Share of the epochs after which they begin.
     pub from: f64,
-    /// Epochs between two makings.
+    /// Epochs between two makings, and between two votes that are heard.
     pub every: usize,
     /// `b`, how much the classes' masses are evened out, in [0, 1].
     pub balance: f64,
 }
+
+/// Share of the graph's edges that must join rows of one class by the vote.
+const ALIKE: f64 = 0.5;
 
 /// Where scores spread further than this, only the graph's components and hubs are left to see.
 const LARGEST_SPREAD: f64 = 0.95;
@@ -45,6 +56,34 @@ const TRUSTED: f64 = 0.9;
 
 /// How often clusters begin with the labels of those before.
 const CLUSTERINGS: usize = 3;
+
+/// The vote of a partition that labels are made from.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Heard<T> {
+    /// Its consensus.
+    pub consensus: T,
+    /// `n × K`; empty before the first.
+    pub vote: Vec<T>,
+}
+
+impl<T: Real> Heard<T> {
+    /// Before the first.
+    pub fn nothing() -> Heard<T> {
+        Heard {
+            consensus: T::zero(),
+            vote: Vec::new(),
+        }
+    }
+
+    /// Takes another vote instead where that fits no worse.
+    pub fn hear(&mut self, consensus: f64, vote: &[f64]) {
+        let consensus = T::of(consensus);
+        if self.vote.is_empty() || consensus >= self.consensus {
+            let vote = vote.iter().map(|&p| T::of(p)).collect();
+            *self = Heard { consensus, vote };
+        }
+    }
+}
 
 impl PseudoLabels {
     /// The robust recipe's.
@@ -57,13 +96,41 @@ impl PseudoLabels {
 
     /// Whether they are made anew before epoch `e` of `epochs`.
     pub fn due(&self, e: usize, epochs: usize) -> bool {
-        let first = (self.from * epochs as f64).ceil() as usize;
+        let first = self.first(epochs);
         e >= first && (e - first).is_multiple_of(self.every)
     }
 
+    /// Whether the vote is heard before epoch `e` of `epochs`: where they are made, and earlier.
+    pub fn hears(&self, e: usize, epochs: usize) -> bool {
+        let first = self.first(epochs);
+        let before = e > epochs / 10 && e < first && (first - e).is_multiple_of(self.every);
+        before || self.due(e, epochs)
+    }
+
+    /// The first epoch before which they are made.
+    fn first(&self, epochs: usize) -> usize {
+        (self.from * epochs as f64).ceil() as usize
+    }
+
     /// The label of every row of the target's `rows [n, d]` in one partition, from its networks'
-    /// `vote [n, K]`; −1 where the row is not unlabelled.
+    /// `vote [n, K]`; −1 where the row is not unlabelled, and everywhere where neighbours are not
+    /// mostly of one class.
     pub fn make(
+        &self,
+        rows: &Features,
+        graph: &Neighbours,
+        vote: &[f64],
+        classes: usize,
+        labels: &PartitionLabels,
+    ) -> Vec<i32> {
+        match graph.homophily(&labels.voted(vote, classes)) < ALIKE {
+            true => vec![-1; rows.rows()],
+            false => self.smoothed(rows, graph, vote, classes, labels),
+        }
+    }
+
+    /// The same, however few neighbours are of one class.
+    fn smoothed(
         &self,
         rows: &Features,
         graph: &Neighbours,
@@ -176,6 +243,33 @@ mod tests {
     use super::*;
     use crate::data::Matrix;
 
+    #[test]
+    fn the_vote_of_the_largest_consensus_is_kept() {
+        let mut heard = Heard::<f32>::nothing();
+        let mut hear = |consensus, vote: f64| {
+            heard.hear(consensus, &[vote]);
+            heard.vote[0]
+        };
+        let kept = [
+            hear(0.0, 0.1),
+            hear(0.4, 0.2),
+            hear(0.3, 0.3),
+            hear(0.4, 0.4),
+        ];
+        assert_eq!(kept, [0.1, 0.2, 0.2, 0.4], "of equals the last");
+    }
+
+    #[test]
+    fn votes_are_heard_before_labels_are_made() {
+        let how = PseudoLabels::ROBUST;
+        let heard: Vec<usize> = (0..300).filter(|&e| how.hears(e, 300)).collect();
+        assert_eq!(heard, [35, 60, 85, 110, 135, 160, 185, 210, 235, 260, 285]);
+        let due: Vec<usize> = (0..300).filter(|&e| how.due(e, 300)).collect();
+        assert_eq!(due, [210, 235, 260, 285]);
+        let at_once = PseudoLabels { from: 0.0, ..how };
+        assert!((0..60).all(|e| at_once.hears(e, 60) == (e % 25 == 0)));
+    }
+
     /// Rows without neighbours hear the vote and the means alone, by hand.
     #[test]
     fn the_means_count_as_much_as_the_vote() {
@@ -210,7 +304,7 @@ mod tests {
             truth: vec![-1; 4],
         };
         let graph = Neighbours::new(&rows);
-        let made = |vote: &[f64]| PseudoLabels::ROBUST.make(&rows, &graph, vote, 2, &labels);
+        let made = |vote: &[f64]| PseudoLabels::ROBUST.smoothed(&rows, &graph, vote, 2, &labels);
         // A vote that says nothing leaves the last word to the means; one that is sure has it.
         assert_eq!(made(&[0.5; 8]), [-1, -1, 1, 0]);
         let sure = [0.9, 0.1, 0.1, 0.9, 0.9, 0.1, 0.1, 0.9];
@@ -239,7 +333,7 @@ mod tests {
                 balance,
                 ..PseudoLabels::ROBUST
             };
-            how.make(&rows, &graph, &vote, 2, &labels)
+            how.smoothed(&rows, &graph, &vote, 2, &labels)
         };
         assert_eq!(made(0.0), [0, 0, 0]);
         // The masses are 0.9 + 0.6 + 0.55 and 0.1 + 0.4 + 0.45.

@@ -17,8 +17,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::neighbours::Neighbours;
-use super::{Opinions, Options, PartitionLabels, vote};
-use crate::evaluation::largest;
+use super::{Options, PartitionLabels};
 use crate::real::Real;
 
 /// Which state of a partition's networks is the result.
@@ -127,21 +126,18 @@ impl<T: Real> Selection<T> {
     }
 }
 
-/// Consensus of the vote of `opinions` of a partition with these `labels`, in [0, 1].
+/// Consensus of a partition's `vote [n, K]` with these `labels`, in [0, 1].
 pub(super) fn consensus(
     graph: &Neighbours,
-    opinions: &[Opinions],
+    vote: &[f64],
     labels: &PartitionLabels,
     classes: usize,
 ) -> f64 {
-    let vote = vote(opinions);
-    let mut classes_of: Vec<usize> = vote.chunks_exact(classes).map(largest).collect();
+    let classes_of = labels.voted(vote, classes);
     let mut shares = vec![0.0; classes];
-    for (i, class) in classes_of.iter_mut().enumerate() {
-        if labels.unlabelled[i] >= 0 {
+    for (class, unlabelled) in classes_of.iter().zip(&labels.unlabelled) {
+        if *unlabelled >= 0 {
             shares[*class] += 1.0;
-        } else if let Ok(label) = usize::try_from(labels.labelled[i]) {
-            *class = label;
         }
     }
     let rows: f64 = shares.iter().sum();
@@ -234,14 +230,8 @@ mod tests {
             truth: vec![-1; 4],
         };
         let of = |classes: [usize; 4]| {
-            let opinions = Opinions {
-                probabilities: classes
-                    .iter()
-                    .flat_map(|&k| [1.0 - k as f64, k as f64])
-                    .collect(),
-                nearest: vec![0; 4],
-            };
-            consensus(&graph, &[opinions], &labels, 2)
+            let sure = classes.iter().flat_map(|&k| [1.0 - k as f64, k as f64]);
+            consensus(&graph, &sure.collect::<Vec<f64>>(), &labels, 2)
         };
         let third = 1.0f64 / 3.0;
         let entropy = -(third * third.ln() + 2.0 * third * (2.0 * third).ln()) / 2.0f64.ln();

@@ -11,10 +11,11 @@ use crate::model::{Dimensions, Domain, Form, Model, Parameters};
 use crate::objective::{Inputs, Terms};
 use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
 use crate::real::Real;
+use crate::train::pseudo_labels::Heard;
 use crate::train::select::consensus;
 use crate::train::{
-    ClassPrototypes, EpochMetrics, Opinions, Options, PartitionLabels, Problem, PseudoLabels,
-    Select, Selection, Snapshot, vote,
+    ClassPrototypes, EpochMetrics, Neighbours, Opinions, Options, PartitionLabels, Problem,
+    PseudoLabels, Select, Selection, Snapshot, vote,
 };
 
 /// Epochs of metrics that the device keeps before they are read back.
@@ -32,6 +33,8 @@ pub struct Session<'a, T: Real> {
     terms: Terms,
     ring: Var,
     pseudo_targets: Option<Labels>,
+    /// What pseudo-labels are made from; nothing without them.
+    heard: Vec<Heard<T>>,
     selection: Selection<T>,
     alpha: f64,
     /// Rows behind each accuracy: source, labelled, unlabelled of known class; per partition.
@@ -96,6 +99,7 @@ impl<'a, T: Real> Session<'a, T> {
             terms,
             ring,
             pseudo_targets,
+            heard: vec![Heard::nothing(); pseudo_targets.map_or(0, |_| partitions.len())],
             selection: Selection::new(),
             alpha: options.objective.alpha,
             counts,
@@ -126,6 +130,12 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn snapshot(&self) -> Result<Snapshot<T>> {
         let state = self.device.graph().state().into_iter();
         let values = state.map(|var| self.device.read(var));
+        let heard = self.heard.iter().map(|heard| {
+            let mut all = vec![heard.consensus];
+            all.extend_from_slice(&heard.vote);
+            Ok(all)
+        });
+        let values = values.chain(heard);
         let labels = self.pseudo_targets.into_iter();
         let labels = labels.map(|labels| self.device.read_labels(labels));
         Ok(Snapshot {
@@ -142,23 +152,40 @@ impl<'a, T: Real> Session<'a, T> {
     /// # Errors
     /// The device fails.
     pub fn restore(&mut self, snapshot: &Snapshot<T>) -> Result<Cause<()>> {
+        let refused = Ok(Err("is of a run with other data or options".to_string()));
         let state = self.device.graph().state();
+        let Some((values, heard)) = snapshot.values.split_at_checked(state.len()) else {
+            return refused;
+        };
+        let lengths = |all: &[Vec<T>]| -> Vec<usize> { all.iter().map(Vec::len).collect() };
         let sizes: Vec<usize> = state.iter().map(|var| var.shape.len()).collect();
         let labels = self.pseudo_targets.iter().map(|l| l.partitions * l.rows);
-        let labels: Vec<usize> = labels.collect();
+        let labelled = snapshot.labels.iter().map(Vec::len).eq(labels);
+        let vote = self.problem.target.rows() * self.problem.classes;
+        let votes = heard.len() == self.heard.len()
+            && heard
+                .iter()
+                .all(|heard| [1, 1 + vote].contains(&heard.len()));
         let chosen = &snapshot.selection.chosen;
-        let kept: Vec<usize> = snapshot.selection.values.iter().map(Vec::len).collect();
+        let kept = lengths(&snapshot.selection.values);
         let parameters = self.device.graph().parameters().iter();
         let parameters: Vec<usize> = parameters.map(|var| var.shape.len()).collect();
         let selected = (chosen.len() == self.partitions.len() && kept == parameters)
             || (chosen.is_empty() && kept.is_empty());
-        if snapshot.sizes() != (sizes, labels) || snapshot.epochs == 0 || !selected {
-            let cause = "is of a run with other data or options";
-            return Ok(Err(cause.to_string()));
+        let state_fits = lengths(values) == sizes && snapshot.epochs > 0;
+        if !(state_fits && labelled && votes && selected) {
+            return refused;
         }
-        for (var, values) in state.into_iter().zip(&snapshot.values) {
+        for (var, values) in state.into_iter().zip(values) {
             self.device.write(var, values)?;
         }
+        self.heard = heard
+            .iter()
+            .map(|heard| Heard {
+                consensus: heard[0],
+                vote: heard[1..].to_vec(),
+            })
+            .collect();
         for (labels, values) in self.pseudo_targets.into_iter().zip(&snapshot.labels) {
             self.device.write_labels(labels, values)?;
         }
@@ -231,26 +258,46 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(complete)
     }
 
-    /// Makes new pseudo-labels from the networks' votes in the last forward pass; the steps that
-    /// follow train on them.
+    /// Keeps the networks' votes in the last forward pass for the pseudo-labels, where they fit the
+    /// target's neighbourhoods no worse than those kept before.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn hear(&mut self) -> Result<()> {
+        let (graph, opinions) = (self.graph_for_labels(), self.opinions()?);
+        let (members, classes) = (self.problem.members, self.problem.classes);
+        let each = opinions.par_chunks_exact(members).zip(self.labels());
+        let each = each.map(|(opinions, labels)| {
+            let vote = vote(opinions);
+            (consensus(graph, &vote, labels, classes), vote)
+        });
+        let each: Vec<(f64, Vec<f64>)> = each.collect();
+        for (heard, (consensus, vote)) in self.heard.iter_mut().zip(each) {
+            heard.hear(consensus, &vote);
+        }
+        Ok(())
+    }
+
+    fn graph_for_labels(&self) -> &'a Neighbours {
+        let graph = self.problem.neighbours.as_ref();
+        graph.expect("the problem was made for pseudo-labels")
+    }
+
+    /// Makes new pseudo-labels from the votes kept by [`Session::hear`], those of the last forward
+    /// pass included; the steps that follow train on them.
     ///
     /// # Errors
     /// The device fails.
     pub fn label(&mut self, how: &PseudoLabels) -> Result<()> {
-        let (Some(targets), Some(graph)) = (self.pseudo_targets, &self.problem.neighbours) else {
-            panic!("the step was recorded without pseudo-labels");
-        };
+        self.hear()?;
+        let graph = self.graph_for_labels();
+        let targets = self.pseudo_targets;
+        let targets = targets.expect("the step was recorded with pseudo-labels");
         let (members, classes) = (self.problem.members, self.problem.classes);
-        let opinions = self.opinions()?;
-        let partitions = opinions.par_chunks_exact(members).zip(self.labels());
-        let made = partitions.flat_map_iter(|(opinions, labels)| {
-            let made = how.make(
-                &self.problem.target,
-                graph,
-                &vote(opinions),
-                classes,
-                labels,
-            );
+        let partitions = self.heard.par_iter().zip(self.labels());
+        let made = partitions.flat_map_iter(|(heard, labels)| {
+            let vote: Vec<f64> = heard.vote.iter().map(|x| x.wide()).collect();
+            let made = how.make(&self.problem.target, graph, &vote, classes, labels);
             std::iter::repeat_n(made, members).flatten()
         });
         let made: Vec<i32> = made.collect();
@@ -283,7 +330,9 @@ impl<'a, T: Real> Session<'a, T> {
                 .map(|evaluation| evaluation.map_or(0.0, |e| e.accuracy))
                 .collect(),
             (_, Some(graph)) => partitions
-                .map(|(opinions, labels)| consensus(graph, opinions, labels, problem.classes))
+                .map(|(opinions, labels)| {
+                    consensus(graph, &vote(opinions), labels, problem.classes)
+                })
                 .collect(),
             (_, None) => panic!("the problem was made without the graph of its target"),
         };

@@ -10,20 +10,13 @@ pub struct Snapshot<T> {
     /// Epochs trained.
     pub epochs: usize,
     /// The recorded step's state ([`Graph::state`](crate::graph::Graph::state)): parameters,
-    /// optimiser, counter, metrics not yet read.
+    /// optimiser, counter, metrics not yet read. Then for each partition with pseudo-labels the
+    /// consensus of the vote that they are made from and, once there is one, that vote.
     pub values: Vec<Vec<T>>,
     /// The pseudo-labels in use, where there are any.
     pub labels: Vec<Vec<i32>>,
     /// The states kept so far.
     pub selection: Selection<T>,
-}
-
-impl<T> Snapshot<T> {
-    /// Lengths of all values and labels.
-    pub(super) fn sizes(&self) -> (Vec<usize>, Vec<usize>) {
-        let values = self.values.iter().map(Vec::len);
-        (values.collect(), self.labels.iter().map(Vec::len).collect())
-    }
 }
 
 /// What becomes of a run between two steps.
