@@ -28,10 +28,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn task() -> TempDir {
+/// A card for `check`, and a folder with a task.
+fn card(check: &str) -> Option<(StandIn, TempDir)> {
+    let stand_in = StandIn::new(check)?;
     let folder = TempDir::new().unwrap();
     write_task(folder.path());
-    folder
+    Some((stand_in, folder))
 }
 
 /// The command, with work in `order` and other settings of the stand-in.
@@ -72,6 +74,14 @@ fn file(folder: &Path, name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
+/// Two runs came to the same bytes.
+fn same(folder: &Path, expected: &str, found: &str) {
+    for name in ["metrics.jsonl", "predictions.csv", "model-2.safetensors"] {
+        let [a, b] = [expected, found].map(|run| file(folder, &format!("{run}/{name}")));
+        assert!(a == b, "{name} of {found}");
+    }
+}
+
 fn losses(metrics: &[u8]) -> Vec<f64> {
     let lines = text(metrics);
     let loss = |line: &str| {
@@ -83,10 +93,9 @@ fn losses(metrics: &[u8]) -> Vec<f64> {
 
 #[test]
 fn a_run_gives_the_same_bytes_in_whatever_order_work_runs() {
-    let Some(stand_in) = StandIn::new("one run in several orders") else {
+    let Some((stand_in, folder)) = card("one run in several orders") else {
         return;
     };
-    let folder = task();
     let at = folder.path();
     let runs = [
         ("first", "needed", ""),
@@ -101,11 +110,7 @@ fn a_run_gives_the_same_bytes_in_whatever_order_work_runs() {
         let [kernels, graphs] = stand_in.launches();
         assert!(kernels > 1000, "{out}: {kernels} launches");
         assert_eq!(graphs > 0, more.is_empty(), "{out}: {graphs} replays");
-        for name in ["metrics.jsonl", "predictions.csv", "model-2.safetensors"] {
-            let found = file(at, &format!("{out}/{name}"));
-            let same = found == file(at, &format!("first/{name}"));
-            assert!(same, "{name} of {out}");
-        }
+        same(at, "first", out);
     }
     // Rounding is another on the CPU, which tells over the epochs.
     passes(
@@ -126,10 +131,9 @@ fn a_run_gives_the_same_bytes_in_whatever_order_work_runs() {
 
 #[test]
 fn partitions_train_one_after_the_other_where_memory_is_short() {
-    let Some(stand_in) = StandIn::new("partitions in groups on a card") else {
+    let Some((stand_in, folder)) = card("partitions in groups on a card") else {
         return;
     };
-    let folder = task();
     let at = folder.path();
     let line = format!("{RUN} --device cuda --json");
     let whole = passes(&stand_in, "others", at, &format!("{line} --out whole"));
@@ -147,10 +151,9 @@ fn partitions_train_one_after_the_other_where_memory_is_short() {
 
 #[test]
 fn what_a_card_refuses_is_an_error_that_says_so() {
-    let Some(stand_in) = StandIn::new("what a card refuses") else {
+    let Some((stand_in, folder)) = card("what a card refuses") else {
         return;
     };
-    let folder = task();
     let at = folder.path();
     let line = format!("{RUN} --out out");
     let on = |more: &str, settings: &[(&str, &str)]| {
@@ -171,10 +174,9 @@ fn what_a_card_refuses_is_an_error_that_says_so() {
 
 #[test]
 fn a_run_whose_card_fails_is_kept_and_goes_on() {
-    let Some(stand_in) = StandIn::new("a card that fails") else {
+    let Some((stand_in, folder)) = card("a card that fails") else {
         return;
     };
-    let folder = task();
     let at = folder.path();
     let line = format!("{RUN} --device cuda --checkpoint-every 5");
     passes(&stand_in, "needed", at, &format!("{line} --out whole"));
@@ -192,16 +194,13 @@ fn a_run_whose_card_fails_is_kept_and_goes_on() {
     stand_in.reports();
     passes(&stand_in, "others", at, "train --resume out");
     stand_in.launches();
-    for name in ["metrics.jsonl", "predictions.csv", "model-2.safetensors"] {
-        let [whole, out] = ["whole", "out"].map(|run| file(at, &format!("{run}/{name}")));
-        assert!(whole == out, "{name}");
-    }
+    same(at, "whole", "out");
 }
 
 /// Whether this is not the stand-in's process. Then the test `name` has run in one, and `check` has
 /// seen what that has reported as wrong.
 fn elsewhere(name: &str, order: &str, check: impl Fn(&[String])) -> bool {
-    if std::env::var_os("SSAN_STAND_IN_FOLDER").is_some() {
+    if stand_in::inside() {
         return false;
     }
     if let Some(stand_in) = StandIn::new(name) {

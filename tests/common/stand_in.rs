@@ -10,17 +10,17 @@ use tempfile::TempDir;
 
 use crate::requirement::not_run;
 
-/// Cargo, where there is one.
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()))
+/// Whether this process runs with the stand-in.
+pub fn inside() -> bool {
+    std::env::var_os("SSAN_STAND_IN_FOLDER").is_some()
 }
 
-/// Builds the library, unless `cargo test` has, and gives its path.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+/// Builds the library, unless `cargo test` has, and gives its path; or why there is no cargo.
+fn library() -> &'static std::io::Result<PathBuf> {
+    static LIBRARY: OnceLock<std::io::Result<PathBuf>> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent();
-        let mut cargo = cargo();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
         cargo
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["build", "--offline", "--quiet", "--example", "stand_in"])
@@ -29,14 +29,14 @@ fn library() -> &'static Path {
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
-        let output = cargo.output().expect("cargo runs");
+        let output = cargo.output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{cargo:?} failed:\n{said}");
         let messages = output.stdout.split(|&b| b == b'\n');
         let messages = messages.filter_map(|m| serde_json::from_slice::<Value>(m).ok());
         let mut made = messages.filter(|m| m["target"]["name"] == "stand_in");
         let made = made.find_map(|m| Some(m["filenames"][0].as_str()?.to_string()));
-        PathBuf::from(made.expect("cargo names what it made"))
+        Ok(PathBuf::from(made.expect("cargo names what it made")))
     })
 }
 
@@ -48,14 +48,17 @@ pub struct StandIn {
 impl StandIn {
     /// One for `check`, which does not run without cargo, as on a machine that tests were copied to.
     pub fn new(check: &str) -> Option<StandIn> {
-        if let Err(e) = cargo().arg("--version").output() {
-            not_run(check, "SSAN_REQUIRE_STAND_IN", format!("no cargo: {e}"));
-            return None;
-        }
+        let library = match library() {
+            Ok(library) => library,
+            Err(e) => {
+                not_run(check, "SSAN_REQUIRE_STAND_IN", format!("no cargo: {e}"));
+                return None;
+            }
+        };
         let folder = TempDir::new().expect("a temporary folder");
         std::fs::create_dir(folder.path().join("log")).expect("it is writable");
         for name in ["libcuda.so", "libnvrtc.so"] {
-            std::os::unix::fs::symlink(library(), folder.path().join(name)).expect("a link");
+            std::os::unix::fs::symlink(library, folder.path().join(name)).expect("a link");
         }
         Some(StandIn { folder })
     }

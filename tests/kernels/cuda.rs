@@ -19,7 +19,7 @@ use ssan::train::{
 use crate::card::{present, times};
 use crate::cases::{cases, draws, random_cases};
 use crate::stand_in::{StandIn, run_tests};
-use crate::{golden, gradients, rungs, traces};
+use crate::{golden, gradients, rungs, stand_in, traces};
 
 fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>> {
     let precision = Precision::Fp32;
@@ -46,7 +46,7 @@ fn every_operation_agrees<T: Real>(use_graph: bool) {
 /// those that compare single operations, which the host's kernels were compared in already.
 #[test]
 fn what_a_card_shows_a_stand_in_shows() {
-    if std::env::var_os("SSAN_STAND_IN_FOLDER").is_some() {
+    if stand_in::inside() {
         return;
     }
     let Some(stand_in) = StandIn::new("the card's tests on a stand-in") else {
@@ -186,7 +186,8 @@ fn blobs(seed: u64, rows: usize, cols: usize) -> Matrix {
     matrix
 }
 
-/// 323 source and 301 target rows (83 and 101 on the stand-in), 30 of which are labelled, others in each partition.
+/// 323 source and 301 target rows (83 and 101 on the stand-in), 30 of which are labelled, others in
+/// each partition.
 pub fn problem(partitions: usize) -> Problem {
     let (source, target) = (times(323, 83), times(301, 101));
     let class = |i: usize| (i % CLASSES) as i32;

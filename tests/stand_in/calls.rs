@@ -51,6 +51,11 @@ fn answer_in(call: impl FnOnce(&mut Driver, usize) -> Answer) -> CUresult {
     })
 }
 
+/// The same, of a call that puts work on a stream.
+fn enqueue(stream: CUstream, work: Work) -> CUresult {
+    answer_in(|driver, context| driver.enqueue(context, stream as usize, work))
+}
+
 /// Writes a result to where the caller wants it.
 fn put<T>(to: *mut T, value: T) -> Answer {
     if to.is_null() {
@@ -231,8 +236,7 @@ extern "C" fn cuMemcpyHtoDAsync_v2(
     stream: CUstream,
 ) -> CUresult {
     let from = from as usize;
-    let work = Work::ToCard { to, from, bytes };
-    answer_in(|driver, context| driver.enqueue(context, stream as usize, work))
+    enqueue(stream, Work::ToCard { to, from, bytes })
 }
 
 #[unsafe(no_mangle)]
@@ -243,8 +247,7 @@ extern "C" fn cuMemcpyDtoHAsync_v2(
     stream: CUstream,
 ) -> CUresult {
     let to = to as usize;
-    let work = Work::ToHost { to, from, bytes };
-    answer_in(|driver, context| driver.enqueue(context, stream as usize, work))
+    enqueue(stream, Work::ToHost { to, from, bytes })
 }
 
 #[unsafe(no_mangle)]
@@ -254,8 +257,7 @@ extern "C" fn cuMemcpyDtoDAsync_v2(
     bytes: usize,
     stream: CUstream,
 ) -> CUresult {
-    let work = Work::Within { to, from, bytes };
-    answer_in(|driver, context| driver.enqueue(context, stream as usize, work))
+    enqueue(stream, Work::Within { to, from, bytes })
 }
 
 #[unsafe(no_mangle)]
@@ -265,8 +267,7 @@ extern "C" fn cuMemsetD8Async(
     bytes: usize,
     stream: CUstream,
 ) -> CUresult {
-    let work = Work::Set { to, value, bytes };
-    answer_in(|driver, context| driver.enqueue(context, stream as usize, work))
+    enqueue(stream, Work::Set { to, value, bytes })
 }
 
 #[unsafe(no_mangle)]

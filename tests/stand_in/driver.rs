@@ -43,7 +43,6 @@ pub struct Allocation {
 }
 
 /// What a card is asked to do.
-#[derive(Clone)]
 pub enum Work {
     Kernel {
         function: Arc<Function>,
@@ -75,7 +74,6 @@ pub enum Work {
 }
 
 /// One entry of a stream.
-#[derive(Clone)]
 enum Entry {
     Work(Work),
     Record(u64),
@@ -84,7 +82,6 @@ enum Entry {
 }
 
 /// A node of a graph, after those that it depends on.
-#[derive(Clone)]
 pub struct Node {
     work: Work,
     after: Vec<usize>,
@@ -130,6 +127,24 @@ pub struct Function {
     context: usize,
     kernels: Arc<Kernels>,
     name: String,
+}
+
+impl Function {
+    fn parameters(&self) -> &[Parameter] {
+        &self.kernels.parameters[&self.name]
+    }
+
+    /// Those of its arguments that are addresses.
+    fn addresses(&self, words: &[u64]) -> impl Iterator<Item = u64> {
+        let arguments = words.iter().zip(self.parameters());
+        let addresses = arguments.filter(|(_, p)| !matches!(p, Parameter::Int | Parameter::Real));
+        addresses.map(|(word, _)| *word)
+    }
+
+    /// What it is counted under: its module's kernels and its name.
+    fn key(&self) -> (usize, String) {
+        (Arc::as_ptr(&self.kernels) as usize, self.name.clone())
+    }
 }
 
 /// Something with a handle.
@@ -329,7 +344,7 @@ impl Driver {
         object!(self, stream, Stream)
     }
 
-    /// The context of a stream, which must be the current one and healthy.
+    /// Whether a stream is of the current context.
     fn on(&mut self, stream: Handle, context: usize) -> Answer {
         if self.stream(stream)?.context != context {
             return Err(self.refuse("a stream of another context"));
@@ -357,34 +372,20 @@ impl Driver {
                 if function.context != context {
                     return Err(self.refuse("a kernel of another context"));
                 }
-                let function = function.clone();
-                let parameters = &function.kernels.parameters[&function.name];
-                for (word, parameter) in words.iter().zip(parameters) {
-                    if !matches!(parameter, Parameter::Int | Parameter::Real) {
-                        self.inside(context, *word, 0)?;
-                    }
+                for address in function.addresses(words) {
+                    self.inside(context, address, 0)?;
                 }
             }
         }
         let Some(capture) = self.stream(stream)?.capture else {
             if let Work::Kernel { function, .. } = &work {
-                let key = (
-                    Arc::as_ptr(&function.kernels) as usize,
-                    function.name.clone(),
-                );
-                self.launched.entry(key).or_default();
+                self.launched.entry(function.key()).or_default();
             }
             self.stream(stream)?.queue.push_back(Entry::Work(work));
             return Ok(());
         };
         let allowed = match &work {
-            Work::Kernel { function, .. } => {
-                let key = (
-                    Arc::as_ptr(&function.kernels) as usize,
-                    function.name.clone(),
-                );
-                self.launched.contains_key(&key)
-            }
+            Work::Kernel { function, .. } => self.launched.contains_key(&function.key()),
             Work::ToCard { .. } | Work::ToHost { .. } => false,
             Work::Within { .. } | Work::Set { .. } => true,
         };
@@ -666,7 +667,7 @@ impl Driver {
     pub fn arguments(&mut self, function: Handle) -> Answer<(Arc<Function>, Vec<usize>)> {
         let function = object!(self, function, Function)?.clone();
         let real = if function.kernels.double { 8 } else { 4 };
-        let sizes = function.kernels.parameters[&function.name].iter();
+        let sizes = function.parameters().iter();
         let sizes = sizes.map(|parameter| match parameter {
             Parameter::Int => 4,
             Parameter::Real => real,
@@ -683,8 +684,7 @@ impl Driver {
         while let Some(Object::Stream(stream)) = self.objects.get(&goal)
             && !stream.queue.is_empty()
         {
-            let able = self.able();
-            let Some(next) = self.choose(goal, &able) else {
+            let Some(next) = self.choose(goal) else {
                 self.wrong
                     .push("a stream waits for what never comes".into());
                 if let Ok(stream) = self.stream(goal) {
@@ -725,14 +725,16 @@ impl Driver {
     }
 
     /// The stream to go on with.
-    fn choose(&mut self, goal: Handle, able: &[Handle]) -> Option<Handle> {
+    fn choose(&mut self, goal: Handle) -> Option<Handle> {
         match self.settings.order {
             Order::Needed => self.needed(goal),
             Order::Others => {
+                let able = self.able();
                 let other = able.iter().find(|&&stream| stream != goal);
                 other.or(able.first()).copied()
             }
             Order::Random(_) => {
+                let able = self.able();
                 let n = (self.random.next_u64() % able.len().max(1) as u64) as usize;
                 able.get(n).copied()
             }
@@ -801,11 +803,7 @@ impl Driver {
                 ref words,
             } => {
                 self.kernels += 1;
-                let key = (
-                    Arc::as_ptr(&function.kernels) as usize,
-                    function.name.clone(),
-                );
-                let times = self.launched.entry(key).or_default();
+                let times = self.launched.entry(function.key()).or_default();
                 *times += 1;
                 let injected = self.settings.fail.as_ref();
                 let injected = injected.is_some_and(|(k, n)| *k == function.name && n == times);
@@ -831,7 +829,7 @@ impl Driver {
         block: [u32; 3],
         words: &[u64],
     ) -> Result<(), String> {
-        let parameters = &function.kernels.parameters[&function.name];
+        let parameters = function.parameters();
         let mut values = Vec::with_capacity(words.len());
         for (word, parameter) in words.iter().zip(parameters) {
             let bytes = word.to_ne_bytes();
@@ -919,13 +917,7 @@ impl Work {
         match self {
             Work::Kernel {
                 function, words, ..
-            } => {
-                let parameters = &function.kernels.parameters[&function.name];
-                let mut arguments = words.iter().zip(parameters);
-                arguments.any(|(word, parameter)| {
-                    !matches!(parameter, Parameter::Int | Parameter::Real) && range.contains(word)
-                })
-            }
+            } => function.addresses(words).any(|at| range.contains(&at)),
             Work::ToCard { to, .. } | Work::Set { to, .. } => range.contains(to),
             Work::ToHost { from, .. } => range.contains(from),
             Work::Within { to, from, .. } => range.contains(to) || range.contains(from),

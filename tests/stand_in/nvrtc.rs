@@ -42,18 +42,11 @@ impl Image {
     pub unsafe fn read(image: *const c_void) -> Option<Image> {
         let at = image.cast::<u8>();
         // SAFETY: as the caller promises.
-        let (head, rest) = unsafe {
+        let rest = unsafe {
             let head = std::slice::from_raw_parts(at, 16);
-            if head[..8] != *MAGIC {
-                return None;
-            }
-            let length = u64::from_ne_bytes(head[8..].try_into().ok()?);
-            (
-                head,
-                std::slice::from_raw_parts(at.add(16), length as usize),
-            )
+            let length = head.strip_prefix(MAGIC)?.try_into().ok()?;
+            std::slice::from_raw_parts(at.add(16), u64::from_ne_bytes(length) as usize)
         };
-        debug_assert_eq!(head.len(), 16);
         serde_json::from_slice(rest).ok()
     }
 

@@ -40,29 +40,29 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
     Some(value.unwrap_or_else(|| panic!("SSAN_STAND_IN_{name}={text}")))
 }
 
+/// Two values with `between` between them.
+fn pair<A: FromStr, B: FromStr>(name: &str, between: char) -> Option<(A, B)> {
+    let text: String = variable(name)?;
+    let parts = text.split_once(between);
+    let values = parts.and_then(|(a, b)| Some((a.parse().ok()?, b.parse().ok()?)));
+    Some(values.unwrap_or_else(|| panic!("SSAN_STAND_IN_{name}={text}")))
+}
+
 impl Settings {
     pub fn read() -> Settings {
-        let pair = |text: String, at: char| {
-            let (a, b) = text.split_once(at).expect("two parts");
-            (a.to_string(), b.parse().expect("a number"))
-        };
         let order = match variable::<String>("ORDER").as_deref() {
             None | Some("needed") => Order::Needed,
             Some("others") => Order::Others,
             Some(seed) => Order::Random(seed.parse().expect("needed, others or a seed")),
         };
-        let capability = variable("CAPABILITY").map_or((9, 0), |text| {
-            let (major, minor) = pair(text, '.');
-            (major.parse().expect("a number"), minor as i32)
-        });
         Settings {
             folder: variable("FOLDER").unwrap_or_else(|| env::temp_dir().join("stand-in")),
             log: variable("LOG"),
             order,
             devices: variable("DEVICES").unwrap_or(1),
-            capability,
+            capability: pair("CAPABILITY", '.').unwrap_or((9, 0)),
             memory: variable("MEMORY").unwrap_or(1 << 30),
-            fail: variable("FAIL").map(|text| pair(text, ':')),
+            fail: pair("FAIL", ':'),
         }
     }
 }
