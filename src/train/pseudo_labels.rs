@@ -75,6 +75,21 @@ impl<T: Real> Heard<T> {
         }
     }
 
+    /// As one list, for a snapshot.
+    pub fn to_values(&self) -> Vec<T> {
+        [&[self.consensus][..], &self.vote].concat()
+    }
+
+    /// From such a list, of votes with `entries` entries; `None` where it is none.
+    pub fn from_values(values: &[T], entries: usize) -> Option<Heard<T>> {
+        let (&consensus, vote) = values.split_first()?;
+        let fits = vote.is_empty() || vote.len() == entries;
+        fits.then(|| Heard {
+            consensus,
+            vote: vote.to_vec(),
+        })
+    }
+
     /// Takes another vote instead where that fits no worse.
     pub fn hear(&mut self, consensus: f64, vote: &[f64]) {
         let consensus = T::of(consensus);

@@ -130,11 +130,7 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn snapshot(&self) -> Result<Snapshot<T>> {
         let state = self.device.graph().state().into_iter();
         let values = state.map(|var| self.device.read(var));
-        let heard = self.heard.iter().map(|heard| {
-            let mut all = vec![heard.consensus];
-            all.extend_from_slice(&heard.vote);
-            Ok(all)
-        });
+        let heard = self.heard.iter().map(|heard| Ok(heard.to_values()));
         let values = values.chain(heard);
         let labels = self.pseudo_targets.into_iter();
         let labels = labels.map(|labels| self.device.read_labels(labels));
@@ -161,11 +157,12 @@ impl<'a, T: Real> Session<'a, T> {
         let sizes: Vec<usize> = state.iter().map(|var| var.shape.len()).collect();
         let labels = self.pseudo_targets.iter().map(|l| l.partitions * l.rows);
         let labelled = snapshot.labels.iter().map(Vec::len).eq(labels);
-        let vote = self.problem.target.rows() * self.problem.classes;
-        let votes = heard.len() == self.heard.len()
-            && heard
-                .iter()
-                .all(|heard| [1, 1 + vote].contains(&heard.len()));
+        let entries = self.problem.target.rows() * self.problem.classes;
+        let heard = heard.iter().map(|all| Heard::from_values(all, entries));
+        let heard: Option<Vec<Heard<T>>> = heard.collect();
+        let Some(heard) = heard.filter(|heard| heard.len() == self.heard.len()) else {
+            return refused;
+        };
         let chosen = &snapshot.selection.chosen;
         let kept = lengths(&snapshot.selection.values);
         let parameters = self.device.graph().parameters().iter();
@@ -173,19 +170,13 @@ impl<'a, T: Real> Session<'a, T> {
         let selected = (chosen.len() == self.partitions.len() && kept == parameters)
             || (chosen.is_empty() && kept.is_empty());
         let state_fits = lengths(values) == sizes && snapshot.epochs > 0;
-        if !(state_fits && labelled && votes && selected) {
+        if !(state_fits && labelled && selected) {
             return refused;
         }
         for (var, values) in state.into_iter().zip(values) {
             self.device.write(var, values)?;
         }
-        self.heard = heard
-            .iter()
-            .map(|heard| Heard {
-                consensus: heard[0],
-                vote: heard[1..].to_vec(),
-            })
-            .collect();
+        self.heard = heard;
         for (labels, values) in self.pseudo_targets.into_iter().zip(&snapshot.labels) {
             self.device.write_labels(labels, values)?;
         }
