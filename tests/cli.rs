@@ -181,6 +181,36 @@ fn result_for_people_names_the_oracle() {
 }
 
 #[test]
+fn a_run_that_pseudo_labels_stay_out_of_says_so() {
+    let folder = folder();
+    let run = |options: &str| passes(folder.path(), &format!("{SHORT} --recipe robust {options}"));
+    let without = "trained without pseudo-labels";
+    let out = run("--nepoch 20 --out with");
+    assert!(!out.contains(without), "{out}");
+    let soon = "train --nepoch 100 --partition 1 --select consensus --patience 2";
+    let out = passes(folder.path(), soon);
+    let early = format!("{without}: they begin after 70 epochs");
+    assert!(out.contains(&early), "{out}");
+    // Twenty classes, each with a row in each of three places, where neighbours are of all.
+    for (name, cols) in [("source.csv", 3), ("target.csv", 4)] {
+        domain(folder.path(), name, cols, 20, |row, _| row.to_string());
+    }
+    let out = run("--nepoch 20 --labelled-per-class 1 --out out");
+    let apart = format!("{without}: by the networks' vote");
+    assert!(out.contains(&apart), "{out}");
+
+    // Without the labelled ones.
+    let rows = |folder: &Path| -> Vec<Value> {
+        let summary = std::fs::read(folder.join("summary.json")).unwrap();
+        let summary: Value = serde_json::from_slice(&summary).unwrap();
+        let partitions = summary["partitions"].as_array().unwrap().iter();
+        partitions.map(|p| p["pseudo_labelled"].clone()).collect()
+    };
+    assert_eq!(rows(&folder.path().join("with")), [21, 21]);
+    assert_eq!(rows(&folder.path().join("out")), [0, 0]);
+}
+
+#[test]
 fn release_command_line_works_as_it_stands() {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("datasets")).unwrap();

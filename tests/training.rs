@@ -386,7 +386,11 @@ fn pseudo_labels_are_trained_on_once_they_are_due() {
         terms.push((m.epoch, m.pseudo_ce));
         Ok(())
     });
-    assert!(outcome.unwrap().partitions[0].accuracy_last.unwrap() > 80.0);
+    let result = &outcome.unwrap().partitions[0];
+    assert!(result.accuracy_last.unwrap() > 80.0);
+    let unlabelled = problem.partitions[0].unlabelled.iter();
+    let unlabelled = unlabelled.filter(|&&label| label >= 0).count();
+    assert_eq!(result.pseudo_labelled, Some(unlabelled));
     for (epoch, term) in terms {
         assert_eq!(term > 0.0, epoch >= 35, "epoch {epoch}: {term}");
     }

@@ -51,6 +51,11 @@ impl Groups {
         let start = move |i: usize| i * size + i.min(larger);
         (0..count).map(move |i| start(i)..start(i + 1))
     }
+
+    /// The group that follows when the first `trained` partitions are trained.
+    pub fn after(&self, trained: usize) -> Option<Range<usize>> {
+        self.ranges().find(|group| group.start >= trained)
+    }
 }
 
 #[cfg(test)]

@@ -228,6 +228,10 @@ pub struct PartitionResult {
     pub source_accuracy: Option<f64>,
     /// Accuracy on the labelled target rows after the last epoch, mean over the networks.
     pub labelled_accuracy: Option<f64>,
+    /// Unlabelled target rows that were trained on pseudo-labels in the last epoch; `None` of a run
+    /// without pseudo-labels.
+    #[serde(default)]
+    pub pseudo_labelled: Option<usize>,
 }
 
 /// What one partition says of every target row of its problem.
@@ -395,7 +399,7 @@ pub fn train_watched<T: Real>(
     let chosen = session.choose()?;
     let opinions = session.opinions()?;
     Ok(Some(Outcome {
-        partitions: seen.results(session, done, &last, &chosen, &opinions),
+        partitions: seen.results(session, done, &last, &chosen, &opinions)?,
         opinions,
         parameters: session.parameters()?,
         prototypes: session.prototypes()?,
@@ -443,7 +447,8 @@ impl Seen {
         last: &[Opinions],
         chosen: &[usize],
         opinions: &[Opinions],
-    ) -> Vec<PartitionResult> {
+    ) -> Result<Vec<PartitionResult>> {
+        let pseudo_labelled = session.pseudo_labelled()?;
         let accuracies = |opinions: &[Opinions]| -> Vec<Option<f64>> {
             let each = opinions.chunks_exact(self.members);
             let each = each.zip(session.labels());
@@ -468,8 +473,9 @@ impl Seen {
                 epoch_chosen: chosen[partition],
                 source_accuracy: mean(|m| m.source_acc),
                 labelled_accuracy: mean(|m| m.labelled_acc),
+                pseudo_labelled: pseudo_labelled.as_ref().map(|rows| rows[partition]),
             }
         });
-        results.collect()
+        Ok(results.collect())
     }
 }

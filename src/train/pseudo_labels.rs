@@ -123,7 +123,7 @@ impl PseudoLabels {
     }
 
     /// The first epoch before which they are made.
-    fn first(&self, epochs: usize) -> usize {
+    pub fn first(&self, epochs: usize) -> usize {
         (self.from * epochs as f64).ceil() as usize
     }
 

@@ -1,5 +1,6 @@
 //! One recorded step with its data: what a training run replays.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -27,7 +28,7 @@ pub struct Session<'a, T: Real> {
     /// Which partitions of the problem.
     partitions: Range<usize>,
     /// What each network started from: weights in Gram form are formed from it.
-    initial: &'a [Parameters],
+    initial: Cow<'a, [Parameters]>,
     device: Box<dyn Device<T>>,
     model: Model,
     terms: Terms,
@@ -56,7 +57,7 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn new(
         problem: &'a Problem,
         options: &Options,
-        initial: &'a [Parameters],
+        initial: impl Into<Cow<'a, [Parameters]>>,
         load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
     ) -> Result<Session<'a, T>> {
         Session::group(problem, problem.all(), options, initial, load)
@@ -71,16 +72,17 @@ impl<'a, T: Real> Session<'a, T> {
         problem: &'a Problem,
         partitions: Range<usize>,
         options: &Options,
-        initial: &'a [Parameters],
+        initial: impl Into<Cow<'a, [Parameters]>>,
         load: impl FnOnce(Graph<T>) -> Result<Box<dyn Device<T>>>,
     ) -> Result<Session<'a, T>> {
+        let initial = initial.into();
         let Recorded {
             graph,
             model,
             terms,
             ring,
             pseudo_targets,
-        } = record(problem, partitions.clone(), options, initial);
+        } = record(problem, partitions.clone(), options, &initial);
         let known = |labels: &[i32]| labels.iter().filter(|&&l| l >= 0).count();
         let labels = &problem.partitions[partitions.clone()];
         let counts = labels.iter();
@@ -108,6 +110,11 @@ impl<'a, T: Real> Session<'a, T> {
             pending: vec![None; partitions.len() * problem.members],
             partitions,
         })
+    }
+
+    /// Ends it, and what it has on the device with it. Returns what each network started from.
+    pub fn into_initial(self) -> Vec<Parameters> {
+        self.initial.into_owned()
     }
 
     /// Replays `epochs` epochs, at most as many as the device keeps metrics of. Returns what is
@@ -295,6 +302,23 @@ impl<'a, T: Real> Session<'a, T> {
         self.device.write_labels(targets, &made)
     }
 
+    /// Rows of each partition that have a pseudo-label; `None` of a session without them.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub(super) fn pseudo_labelled(&self) -> Result<Option<Vec<usize>>> {
+        let Some(targets) = self.pseudo_targets else {
+            return Ok(None);
+        };
+        let labels = self.device.read_labels(targets)?;
+        let of_partition = self.problem.members * targets.rows;
+        let counts = labels
+            .chunks_exact(of_partition)
+            // Each of a partition's networks has the same.
+            .map(|labels| labels[..targets.rows].iter().filter(|&&k| k >= 0).count());
+        Ok(Some(counts.collect()))
+    }
+
     /// Considers the networks as they are now as what is kept.
     ///
     /// # Errors
@@ -412,7 +436,7 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn parameters(&self) -> Result<Vec<Parameters>> {
         let features = [&self.problem.source, &self.problem.target];
         let read = |var| self.device.read(var);
-        self.model.parameters(self.initial, features, read)
+        self.model.parameters(&self.initial, features, read)
     }
 
     /// What is trained on.

@@ -146,6 +146,7 @@ mod tests {
             epoch_chosen: 1,
             source_accuracy: None,
             labelled_accuracy: None,
+            pseudo_labelled: None,
         };
         let run = [51.0, 52.0, 53.0, 54.0, 66.0].map(|x| result(Some(x)));
         let control = [50.0, 51.0, 52.0, 53.0, 60.0].map(|x| result(Some(x)));
