@@ -36,8 +36,8 @@ pub struct TrainedModel {
     pub classes: Vec<Label>,
     /// Sizes.
     pub dimensions: Dimensions,
-    /// How rows are brought to unit length.
-    pub normalisation: Normalisation,
+    /// How rows of source and target are brought to unit length.
+    pub normalisation: [Normalisation; 2],
     /// Mean rows of source and target, where that takes them off.
     pub means: Option<[Vec<f64>; 2]>,
     /// Slope of negative logits; 1 leaves them as they are.
@@ -91,7 +91,7 @@ impl TrainedModel {
                 target: task.target.name.clone(),
                 classes: task.classes.clone(),
                 dimensions: problem.dimensions(options),
-                normalisation: options.normalisation,
+                normalisation: problem.normalisation,
                 means: problem.means.clone(),
                 logit_slope: options.logits.slope(),
                 members: members.to_vec(),
@@ -205,7 +205,7 @@ impl TrainedModel {
     /// Rows as the projector of `side` reads them.
     fn normalised(&self, side: Side, mut rows: Matrix) -> Vec<f32> {
         let mean = self.means.as_ref().map(|means| &means[side as usize][..]);
-        rows.normalise_about(self.normalisation, mean);
+        rows.normalise_about(self.normalisation[side as usize], mean);
         rows.values.iter().map(|&x| x as f32).collect()
     }
 

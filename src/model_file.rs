@@ -45,7 +45,11 @@ struct Description {
     common: usize,
     layers: LayerName,
     classes: Vec<Label>,
+    /// Of the source's rows.
     normalisation: Normalisation,
+    /// Of the target's, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target_normalisation: Option<Normalisation>,
     logit_slope: f64,
     members: usize,
     /// What prototypes are compared by; none without prototypes.
@@ -92,7 +96,9 @@ impl TrainedModel {
                 Layers::Double => LayerName::Double,
             },
             classes: self.classes.clone(),
-            normalisation: self.normalisation,
+            normalisation: self.normalisation[0],
+            target_normalisation: Some(self.normalisation[1])
+                .filter(|of_target| *of_target != self.normalisation[0]),
             logit_slope: self.logit_slope,
             members: self.members.len(),
             similarity: similarity.map(|similarity| match similarity {
@@ -240,18 +246,22 @@ fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
             LayerName::Double => Layers::Double,
         },
     };
+    let of_source = description.normalisation;
+    let of_target = description.target_normalisation.unwrap_or(of_source);
+    let normalisation = [of_source, of_target];
     let mut model = TrainedModel {
         source: description.source,
         target: description.target,
         classes: description.classes,
         dimensions,
-        normalisation: description.normalisation,
-        means: match description.normalisation.centres() {
-            false => None,
-            true => Some([
+        normalisation,
+        means: match normalisation.map(Normalisation::centres) {
+            [false, false] => None,
+            [true, true] => Some([
                 tensor(&file, "source.mean", &[dimensions.source])?,
                 tensor(&file, "target.mean", &[dimensions.target])?,
             ]),
+            _ => return Err("takes the mean off the rows of one domain alone".into()),
         },
         logit_slope: description.logit_slope,
         members: Vec::new(),

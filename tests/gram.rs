@@ -4,7 +4,7 @@ use approx::assert_relative_eq;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::{Cpu, Device};
 use ssan::graph::Graph;
 use ssan::model::{Form, Layers, Parameters};
@@ -80,6 +80,7 @@ fn problem(classes: usize, source: Matrix, target: Matrix, partitions: usize) ->
     Problem {
         classes,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         partitions: (0..partitions).map(partition).collect(),

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::Cpu;
 use ssan::device::kernels::{Parameter, SOURCES, signatures};
 use ssan::device::launch::{Arg, Buffer, Launch, Launches, Layout};
@@ -85,6 +85,7 @@ fn problem(partitions: usize) -> Problem {
     Problem {
         classes: 3,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: matrix(5, 7).into(),

@@ -48,7 +48,7 @@ fn model() -> TrainedModel {
             .map(|c| Label::Text(c.into()))
             .into(),
         dimensions,
-        normalisation: Normalisation::Centred,
+        normalisation: [Normalisation::Centred, Normalisation::Rooted],
         means: Some([vec![0.5, 0.25, 0.0], vec![0.125; 5]]),
         logit_slope: 1.0,
         members: vec![member(1), member(2)],
@@ -139,7 +139,7 @@ fn everything_survives_the_file_and_the_bytes_are_the_same() {
     let folder = TempDir::new().unwrap();
     let files = ["a", "b"].map(|name| folder.path().join(name));
     let plain = TrainedModel {
-        normalisation: Normalisation::L2,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         logit_slope: 0.2,
         members: vec![Member {
@@ -161,7 +161,7 @@ fn everything_survives_the_file_and_the_bytes_are_the_same() {
 fn centred_roots_and_members_are_as_defined() {
     let mut model = model();
     model.dimensions.layers = Layers::Single;
-    model.normalisation = Normalisation::Rooted;
+    model.normalisation = [Normalisation::Rooted; 2];
     model.means = Some([vec![0.0, 0.5, 0.0], vec![0.0; 5]]);
     // The first member has the identity as projector from 3 to 4, the second one cut off.
     let member = |classifier: [[f64; 4]; 3]| Member {
@@ -290,7 +290,9 @@ fn lies_in_a_file_are_told() {
         ("layers", json!("single"), "has shape"),
         ("logit_slope", json!(-0.1), "logit_slope"),
         ("logit_slope", json!(null), "description"),
-        ("normalisation", json!("l2"), "source.mean"),
+        ("normalisation", json!("l2"), "mean off"),
+        ("target_normalisation", json!("l2"), "mean off"),
+        ("target_normalisation", json!("l1"), "description"),
         ("normalisation", json!("l1"), "description"),
         ("similarity", json!(null), "prototypes"),
         ("similarity", json!("dot"), "description"),

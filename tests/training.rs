@@ -4,7 +4,7 @@ use approx::assert_relative_eq;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::{Cpu, Device};
 use ssan::evaluation::largest;
 use ssan::graph::Graph;
@@ -68,6 +68,7 @@ fn problem_of(rows: usize, target_cols: usize, partitions: usize) -> Problem {
     Problem {
         classes: CLASSES,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: blobs(1, 8, 10).into(),

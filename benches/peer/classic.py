@@ -6,8 +6,9 @@ accuracy on the unlabelled rows, mean and standard deviation over the run's part
 - `svm`: a linear SVM, C = 1, on the labelled target rows alone, rows of unit length;
 - `svm, roots`: the same on the rows as `--normalise rooted` makes them;
 - `nearest mean`: nearest class mean of those rows, by cosine;
-- `label propagation`: F = (I - 0.95 S)^-1 Y over the graph of the ten nearest of those rows, each
-  column divided by the root of its sum over unlabelled rows (Zhou et al., NeurIPS 2003).
+- `propagation, roots`: F = (I - 0.95 S)^-1 Y over the graph of the ten nearest of those rows, each
+  column divided by the root of its sum over unlabelled rows (Zhou et al., NeurIPS 2003);
+- `propagation`: the same on the rows as `--normalise centred` makes them.
 
     python benches/peer/classic.py RUN TARGET.mat [--features-key T,Ttest --labels-key T_Label,...]
 
@@ -47,9 +48,13 @@ def unit(x):
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def rooted(x):
-    x = unit(np.sign(x) * np.sqrt(np.abs(x)))
+def centred(x):
+    x = unit(x)
     return unit(x - x.mean(0))
+
+
+def rooted(x):
+    return centred(np.sign(x) * np.sqrt(np.abs(x)))
 
 
 def svm(x, y, labelled):
@@ -94,7 +99,7 @@ def main():
     x, y = read(args.target, args.features_key, args.labels_key)
     splits = json.loads((args.run / "splits.json").read_text())["partitions"]
     plain, roots = unit(x), rooted(x)
-    s = graph(roots)
+    s, s_roots = graph(centred(x)), graph(roots)
     found = {}
     for split in splits:
         labelled, unlabelled = np.array(split["labelled"]), np.array(split["unlabelled"])
@@ -102,7 +107,8 @@ def main():
             "svm": svm(plain, y, labelled),
             "svm, roots": svm(roots, y, labelled),
             "nearest mean": nearest_mean(roots, y, labelled),
-            "label propagation": label_propagation(s, y, labelled, unlabelled),
+            "propagation, roots": label_propagation(s_roots, y, labelled, unlabelled),
+            "propagation": label_propagation(s, y, labelled, unlabelled),
         }
         for name, score in scores.items():
             right = score[unlabelled].argmax(1) == y[unlabelled]

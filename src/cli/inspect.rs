@@ -43,6 +43,13 @@ enum View {
     Run(RunView),
 }
 
+/// How a model brings rows to unit length.
+#[derive(Serialize)]
+struct RowsView {
+    source: Normalisation,
+    target: Normalisation,
+}
+
 /// A trained model.
 #[derive(Serialize)]
 struct ModelView {
@@ -53,7 +60,7 @@ struct ModelView {
     common: usize,
     layers: &'static str,
     classes: Vec<Label>,
-    normalisation: Normalisation,
+    normalisation: RowsView,
     logit_slope: f64,
     networks: usize,
     /// Numbers in the parameters of a network.
@@ -185,7 +192,10 @@ impl ModelView {
                 Layers::Double => "double",
             },
             classes: model.classes.clone(),
-            normalisation: model.normalisation,
+            normalisation: RowsView {
+                source: model.normalisation[0],
+                target: model.normalisation[1],
+            },
             logit_slope: model.logit_slope,
             networks: model.members.len(),
             parameters: first.parameters.iter().map(Vec::len).sum(),
@@ -213,14 +223,9 @@ impl ModelView {
             "networks",
             &format!("{networks} of {} parameters", self.parameters),
         ]);
-        let rows = match self.normalisation {
-            Normalisation::L2 => "scaled to unit length",
-            Normalisation::Centred => "scaled to unit length, centred, scaled again",
-            Normalisation::Rooted => {
-                "square roots with their signs, scaled to unit length, centred, scaled again"
-            }
-        };
-        facts.add_row(["rows", rows]);
+        let RowsView { source, target } = self.normalisation;
+        facts.add_row(["rows of the source", &source.to_string()]);
+        facts.add_row(["rows of the target", &target.to_string()]);
         facts.add_row(["slope of negative logits", &self.logit_slope.to_string()]);
         facts.add_row(["prototypes", self.prototypes.unwrap_or("none")]);
         let names: Vec<String> = self.classes.iter().map(|class| class.to_string()).collect();

@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
 use super::output::Talk;
-use crate::data::{self, Keys, LabelColumn, Labelling, Normalisation};
+use crate::data::{self, Keys, LabelColumn, Labelling, Normalisation, Normalise};
 use crate::device::{CudaOptions, Precision, Request};
 use crate::error::{Error, Result};
 use crate::files;
@@ -163,8 +163,9 @@ pub(super) struct TrainArgs {
     pub weight_decay: Option<f64>,
 
     /// How rows are brought to unit length: each divided by its norm, or then centred on the
-    /// domain's mean and divided again, or the same of the features' signed square roots
-    /// [paper: l2; robust: rooted]
+    /// domain's mean and divided again, or the same of the features' signed square roots, or of
+    /// these where a domain's features are frequencies, as counts and histograms are
+    /// [paper: l2; robust: auto]
     #[arg(long, value_enum, help_heading = "Training")]
     pub normalise: Option<NormaliseName>,
 
@@ -431,6 +432,7 @@ pub(super) enum NormaliseName {
     L2,
     Centred,
     Rooted,
+    Auto,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -506,10 +508,17 @@ const PSEUDO_LABELS: Table<PseudoLabelsName, Option<PseudoLabels>, 2> = [
     (PseudoLabelsName::Graph, Some(PseudoLabels::ROBUST)),
 ];
 
-const NORMALISATIONS: Table<NormaliseName, Normalisation, 3> = [
-    (NormaliseName::L2, Normalisation::L2),
-    (NormaliseName::Centred, Normalisation::Centred),
-    (NormaliseName::Rooted, Normalisation::Rooted),
+const NORMALISATIONS: Table<NormaliseName, Normalise, 4> = [
+    (NormaliseName::L2, Normalise::Both(Normalisation::L2)),
+    (
+        NormaliseName::Centred,
+        Normalise::Both(Normalisation::Centred),
+    ),
+    (
+        NormaliseName::Rooted,
+        Normalise::Both(Normalisation::Rooted),
+    ),
+    (NormaliseName::Auto, Normalise::ByFeatures),
 ];
 
 const SELECTIONS: Table<SelectName, Select, 4> = [
@@ -793,7 +802,7 @@ impl TrainArgs {
             first_layer: self.first_layer,
             initialisation: pick(&self.init_scale, &INITIALISATIONS, recipe.initialisation),
             logits: pick(&self.logits, &LOGITS, recipe.logits),
-            normalisation: pick(&self.normalise, &NORMALISATIONS, recipe.normalisation),
+            normalise: pick(&self.normalise, &NORMALISATIONS, recipe.normalise),
             pseudo_labels: pick(&self.pseudo_labels, &PSEUDO_LABELS, recipe.pseudo_labels),
             members: at_least_one("--members", members)?,
             select,
@@ -854,10 +863,7 @@ impl TrainArgs {
         set("lr-schedule", text(name(&SCHEDULES, &options.cosine)));
         set("warm-up", count(options.warm_up));
         set("weight-decay", options.weight_decay.into());
-        set(
-            "normalise",
-            text(name(&NORMALISATIONS, &options.normalisation)),
-        );
+        set("normalise", text(name(&NORMALISATIONS, &options.normalise)));
         set("first-layer", text(options.first_layer.to_string()));
         set("layer", text(name(&LAYERS, &options.layers)));
         set("d_common", count(options.common));

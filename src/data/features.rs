@@ -67,6 +67,22 @@ impl Features {
         }
     }
 
+    /// Whether values say how often something is there, as counts, histograms, word weights and
+    /// activations do: none is negative, and all are whole numbers or a twentieth of them is 0. Of
+    /// rows that are not centred.
+    pub fn are_frequencies(&self) -> bool {
+        /// Values for each 0 that there must be.
+        const PER_ZERO: usize = 20;
+        let values = match self {
+            Features::Dense(matrix) => &matrix.values,
+            Features::Sparse(sparse) => sparse.values(),
+        };
+        let all = self.rows().saturating_mul(self.cols());
+        let zeros = all - self.nonzeros();
+        let whole = || values.iter().all(|x| x.fract() == 0.0);
+        values.iter().all(|&x| x >= 0.0) && (zeros.saturating_mul(PER_ZERO) >= all || whole())
+    }
+
     /// Rows of zeros, before they are centred.
     pub fn zero_rows(&self) -> usize {
         match self {
@@ -241,7 +257,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-    use crate::data::Triplet;
+    use crate::data::{Normalise, Triplet};
 
     /// 23 rows of 70 features, one in eleven of them not 0, rows 5 and 6 empty, 7 and 8 alike.
     fn entries() -> Vec<Triplet> {
@@ -299,6 +315,40 @@ mod tests {
         let mut one = again.dense(1..2);
         one.normalise_about(Normalisation::Centred, mean.as_deref());
         assert_eq!(one, rows.dense(1..2));
+    }
+
+    /// The bundled digits: Fourier coefficients are measurements, pixels are counts. Then what makes
+    /// the difference.
+    #[test]
+    fn frequencies_are_rooted_and_measurements_are_not() {
+        let (fourier, pixels) = crate::data::digits().unwrap();
+        let how = Normalise::ByFeatures;
+        assert_eq!(how.of(&fourier.features), Normalisation::Centred);
+        assert_eq!(how.of(&pixels.features), Normalisation::Rooted);
+        let both = Normalise::Both(Normalisation::L2);
+        assert_eq!(both.of(&pixels.features), Normalisation::L2);
+
+        let are = |first: f64, others: f64| {
+            let mut values = vec![others; 40];
+            values[0] = first;
+            dense(20, values).are_frequencies()
+        };
+        assert!(are(3.0, 1.0), "whole numbers");
+        assert!(!are(-3.0, 1.0), "one is negative");
+        assert!(!are(0.5, 1.0), "neither whole nor with zeros");
+        assert!(!are(0.0, 0.5), "one zero of forty");
+        assert!(are(0.5, 0.0), "many zeros");
+        for sign in [1.0, -1.0] {
+            let entries = entries().into_iter().map(|entry| Triplet {
+                value: if entry.row == 2 { sign } else { 1.0 } * entry.value.abs(),
+                ..entry
+            });
+            let sparse = Sparse::new(23, 70, &entries.collect::<Vec<_>>());
+            let dense = Features::from(sparse.dense(0..23));
+            let sparse = Features::Sparse(sparse);
+            assert_eq!(sparse.are_frequencies(), sign > 0.0);
+            assert_eq!(dense.are_frequencies(), sign > 0.0);
+        }
     }
 
     #[test]

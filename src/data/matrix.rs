@@ -1,8 +1,12 @@
 //! A dense row-major matrix of features.
 
+use std::fmt::{Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
-/// How rows are brought to unit length (`--normalise`).
+use super::Features;
+
+/// How a domain's rows are brought to unit length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Normalisation {
     /// Each is divided by its L2 norm: the released code.
@@ -22,6 +26,39 @@ impl Normalisation {
     /// Whether the mean row is taken off.
     pub fn centres(self) -> bool {
         self != Normalisation::L2
+    }
+}
+
+impl Display for Normalisation {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Normalisation::L2 => "scaled to unit length",
+            Normalisation::Centred => "scaled to unit length, centred, scaled again",
+            Normalisation::Rooted => {
+                "square roots with their signs, scaled to unit length, centred, scaled again"
+            }
+        })
+    }
+}
+
+/// How the rows of both domains are brought to unit length (`--normalise`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalise {
+    /// Both alike.
+    Both(Normalisation),
+    /// Centred, and rooted before where the features are [frequencies](Features::are_frequencies).
+    /// Square roots bring out neighbours there, and blur them where features are measurements.
+    ByFeatures,
+}
+
+impl Normalise {
+    /// What is done with the rows of a domain of these `features`.
+    pub fn of(self, features: &Features) -> Normalisation {
+        match self {
+            Normalise::Both(how) => how,
+            Normalise::ByFeatures if features.are_frequencies() => Normalisation::Rooted,
+            Normalise::ByFeatures => Normalisation::Centred,
+        }
     }
 }
 

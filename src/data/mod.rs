@@ -44,7 +44,7 @@ pub use inspect::{Contents, Field, Reading, Role, inspect};
 pub use keys::{Keys, LabelColumn};
 pub use label::{Label, class_indices};
 pub use labelling::Labelling;
-pub use matrix::{Matrix, Normalisation};
+pub use matrix::{Matrix, Normalisation, Normalise};
 pub(crate) use npz::read_arrays;
 pub use sparse::{Sparse, Triplet};
 pub use split::Split;

@@ -149,6 +149,11 @@ impl Sparse {
         self.starts.extend(starts);
     }
 
+    /// Values that are stored, row by row.
+    pub(super) fn values(&self) -> &[f64] {
+        &self.values
+    }
+
     /// The rows `rows`, zeros included.
     pub fn dense(&self, rows: Range<usize>) -> Matrix {
         let mut dense = vec![0.0; rows.len() * self.cols];

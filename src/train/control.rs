@@ -74,7 +74,7 @@ impl Control {
                     .take(rows * cols)
                     .collect();
                 noise.source = Matrix { rows, cols, values }.into();
-                noise.source.normalise(options.normalisation);
+                noise.source.normalise(noise.normalisation[0]);
                 (noise, *options)
             }
         }

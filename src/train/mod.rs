@@ -36,7 +36,7 @@ pub use session::{Session, recorded_step};
 use snapshot::Observer;
 pub use snapshot::{Pause, Snapshot, Watch};
 
-use crate::data::Normalisation;
+use crate::data::{Normalisation, Normalise};
 use crate::device::Device;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -75,7 +75,7 @@ pub struct Options {
     /// What the classifier ends with.
     pub logits: Logits,
     /// How rows are brought to unit length.
-    pub normalisation: Normalisation,
+    pub normalise: Normalise,
     /// Pseudo-labels that unlabelled rows are trained on.
     pub pseudo_labels: Option<PseudoLabels>,
     /// Networks of a partition, each from its own initial parameters, whose vote is the result.
@@ -102,7 +102,7 @@ impl Options {
         first_layer: FirstLayer::Auto,
         initialisation: Initialisation::Small,
         logits: Logits::LeakyRelu,
-        normalisation: Normalisation::L2,
+        normalise: Normalise::Both(Normalisation::L2),
         pseudo_labels: None,
         members: 1,
         select: Select::Last,
@@ -120,7 +120,7 @@ impl Options {
         epochs: 300,
         initialisation: Initialisation::FanIn,
         logits: Logits::Linear,
-        normalisation: Normalisation::Rooted,
+        normalise: Normalise::ByFeatures,
         pseudo_labels: Some(PseudoLabels::ROBUST),
         members: 3,
         ..Options::PAPER

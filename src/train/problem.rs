@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::{Neighbours, Opinions, Options, vote};
-use crate::data::{Features, Split, Task};
+use crate::data::{Features, Normalisation, Split, Task};
 use crate::evaluation::{Evaluation, evaluate, largest};
 use crate::model::{self, Dimensions, Parameters};
 
@@ -51,6 +51,8 @@ pub struct Problem {
     pub partitions: Vec<PartitionLabels>,
     /// Networks of each partition.
     pub members: usize,
+    /// How the rows of source and target were brought to unit length.
+    pub normalisation: [Normalisation; 2],
     /// Mean of the unit rows of source and target, where it was taken off.
     pub means: Option<[Vec<f64>; 2]>,
     /// Graph of the target rows, where pseudo-labels or the selection of a state need it.
@@ -75,8 +77,9 @@ impl Problem {
         let partitions = partitions.collect();
         let mut source = task.source.features.select_rows(&source);
         let mut target = task.target.features.select_rows(&target);
-        let how = options.normalisation;
-        let means = source.normalise(how).zip(target.normalise(how));
+        let normalisation = [&source, &target].map(|rows| options.normalise.of(rows));
+        let [of_source, of_target] = normalisation;
+        let means = source.normalise(of_source).zip(target.normalise(of_target));
         let neighbours = options.needs_neighbours().then(|| Neighbours::new(&target));
         Problem {
             classes: task.classes.len(),
@@ -84,6 +87,7 @@ impl Problem {
             members: options.members,
             source,
             target,
+            normalisation,
             means: means.map(|(source, target)| [source, target]),
             neighbours,
         }

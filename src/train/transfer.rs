@@ -76,7 +76,7 @@ pub fn gain(run: &[PartitionResult], control: &[PartitionResult]) -> Option<(f64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{Features, Matrix};
+    use crate::data::{Features, Matrix, Normalisation};
 
     fn problem(labelled: Vec<i32>) -> Problem {
         let n = labelled.len();
@@ -101,6 +101,7 @@ mod tests {
                 labelled,
             }],
             members: 3,
+            normalisation: [Normalisation::L2; 2],
             means: None,
             neighbours: None,
         }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use ssan::Result;
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::Device;
 use ssan::graph::Graph;
 use ssan::model::{Layers, Parameters};
@@ -164,6 +164,7 @@ impl Trace {
         Problem {
             classes: self.config.classes,
             members: 1,
+            normalisation: [Normalisation::L2; 2],
             means: None,
             neighbours: None,
             source: matrix(&[&self.source]).into(),

@@ -8,7 +8,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
-use ssan::data::{self, Matrix, Task};
+use ssan::data::{self, Matrix, Normalisation, Task};
 use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision, available};
 use ssan::graph::Graph;
 use ssan::real::Real;
@@ -204,6 +204,7 @@ pub fn problem(partitions: usize) -> Problem {
     Problem {
         classes: CLASSES,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: blobs(1, source, 47).into(),

@@ -2,7 +2,7 @@
 //! the loss that the same device computes.
 
 use ssan::Result;
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::Device;
 use ssan::graph::Graph;
 use ssan::model::{Initialisation, Parameters, initial_parameters};
@@ -30,6 +30,7 @@ pub fn problem() -> Problem {
     Problem {
         classes: 3,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: matrix(9, 5).into(),

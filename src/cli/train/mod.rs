@@ -331,7 +331,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Says how large the step is, and what its first layers are trained as.
+    /// Says how large the step is, what becomes of rows, and what the first layers are trained as.
     fn tell_details(&self, session: &Session<f32>, groups: &Groups) -> Result<()> {
         let text = self.trainer.text;
         let footprint = Footprint::of_run(self.task, self.splits.len(), self.options);
@@ -341,7 +341,13 @@ impl<'a> Run<'a> {
             session.dimensions().parameter_count(),
             memory::shown(footprint.needed(groups.at_once()))
         ))?;
-        for (domain, form) in ["source", "target"].iter().zip(session.first_layers()) {
+        let each = self
+            .problem
+            .normalisation
+            .iter()
+            .zip(session.first_layers());
+        for (domain, (rows, form)) in ["source", "target"].iter().zip(each) {
+            text.detail(format_args!("rows of the {domain}: {rows}"))?;
             text.detail(format_args!("first layer of the {domain}: {form}"))?;
         }
         Ok(())
