@@ -385,6 +385,7 @@ fn inspection_of_data() {
         (&1.into(), &1.into())
     );
     assert_eq!(reading["zeros"], 4.0 / 8.0);
+    assert_eq!(reading["frequencies"], true);
     assert_eq!(reading["as_source"], "3 samples of 2 classes");
     assert_eq!(reading["as_target"], "3 labelled samples, 1 to label");
     let shown = passes(at, "inspect d.csv --label-column kind");
@@ -393,9 +394,14 @@ fn inspection_of_data() {
         "4 × 2",
         "2: a (2), b (1)",
         "50.0 % of the features",
+        "frequencies: --normalise auto",
     ] {
         assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
     }
+
+    write(at, "m.csv", "0.5,1.5,a\n2.5,1.0,b\n");
+    let shown = passes(at, "inspect m.csv");
+    assert!(shown.contains("measurements: --normalise auto"), "{shown}");
 
     // What cannot be trained on can be looked at, what cannot be read not.
     let shown = passes(at, "inspect d.csv");

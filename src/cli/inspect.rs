@@ -157,6 +157,11 @@ fn tell_data(contents: &Contents) -> Result<()> {
         "zeros",
         &format!("{:.1} % of the features", 100.0 * reading.zeros),
     ]);
+    let kind = match reading.frequencies {
+        true => "frequencies: --normalise auto takes their square roots",
+        false => "measurements: --normalise auto takes no square roots",
+    };
+    facts.add_row(["features are", kind]);
     facts.add_row(["all-zero rows", &reading.zero_rows.to_string()]);
     facts.add_row(["without a label", &reading.unlabelled.to_string()]);
     let classes = reading

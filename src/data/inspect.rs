@@ -62,6 +62,8 @@ pub struct Reading {
     pub parts: Vec<usize>,
     /// Share of the features that are 0.
     pub zeros: f64,
+    /// Whether [`Normalise::ByFeatures`](super::Normalise::ByFeatures) takes their square roots.
+    pub frequencies: bool,
     /// Samples all features of which are 0.
     pub zero_rows: usize,
     /// Classes and their samples.
@@ -202,6 +204,7 @@ impl Reading {
             features: domain.features.cols(),
             parts: domain.parts.clone(),
             zeros: 1.0 - features.nonzeros() as f64 / values,
+            frequencies: features.are_frequencies(),
             zero_rows: features.zero_rows(),
             classes: classes
                 .into_iter()
