@@ -5,7 +5,7 @@ use std::str::FromStr;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, StandardNormal};
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::model::Parameters;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem};
 
@@ -95,6 +95,7 @@ fn problem(sizes: Sizes, partitions: usize) -> Problem {
     Problem {
         classes: sizes.classes,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: matrix(&mut rng, sizes.source).into(),
