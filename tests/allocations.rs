@@ -9,7 +9,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::Cpu;
 use ssan::optim::Optimizer;
 use ssan::train::{FirstLayer, Options, PartitionLabels, Problem, Session};
@@ -57,6 +57,7 @@ fn problem(source: usize, target: usize) -> Problem {
     Problem {
         classes: 3,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: matrix(source, 50).into(),

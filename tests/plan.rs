@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use ssan::data::Matrix;
+use ssan::data::{Matrix, Normalisation};
 use ssan::device::launch::{Launch, Launches, Layout};
 use ssan::device::plan::{Access, Plan, STREAMS, Span};
 use ssan::device::rung::Rung;
@@ -195,6 +195,7 @@ fn recorded(partitions: usize) -> (Vec<Launch>, Vec<Access>) {
     let problem = Problem {
         classes: 10,
         members: 1,
+        normalisation: [Normalisation::L2; 2],
         means: None,
         neighbours: None,
         source: matrix(rows, 800).into(),
