@@ -466,6 +466,7 @@ fn the_examples_can_be_run() {
     assert_eq!(list("digits.toml").lines().count(), 2);
     assert_eq!(list("accuracy.toml").lines().count(), 8 * 2);
     assert_eq!(list("ablation.toml").lines().count(), 5 * 12);
+    assert_eq!(list("unseen.toml").lines().count(), 8 * 2);
     let paper = list("office_caltech.toml");
     assert_eq!(paper.lines().count(), 12);
     assert!(
