@@ -62,6 +62,7 @@ fn domain(rows: usize, cols: usize, classes: usize) -> Domain {
     features.normalise_rows();
     Domain {
         name: "made".to_string(),
+        frequencies: false,
         features: features.into(),
         labels: (0..rows)
             .map(|i| Some(Label::Integer((i % classes) as i64)))

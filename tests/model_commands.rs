@@ -399,9 +399,17 @@ fn inspection_of_data() {
         assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
     }
 
-    write(at, "m.csv", "0.5,1.5,a\n2.5,1.0,b\n");
-    let shown = passes(at, "inspect m.csv");
-    assert!(shown.contains("measurements: --normalise auto"), "{shown}");
+    for (rows, kind) in [
+        ("0.5,1.5,a\n2.5,1.0,b\n", "measurements"),
+        ("5,15,a\n25,10,b\n", "frequencies"),
+    ] {
+        write(at, "m.csv", rows);
+        let shown = passes(at, "inspect m.csv");
+        assert!(
+            shown.contains(&format!("{kind}: --normalise auto")),
+            "{shown}"
+        );
+    }
 
     // What cannot be trained on can be looked at, what cannot be read not.
     let shown = passes(at, "inspect d.csv");

@@ -17,6 +17,8 @@ pub struct Domain {
     pub name: String,
     /// Samples, rows of unit length or zero.
     pub features: Features,
+    /// Whether they were [frequencies](Features::are_frequencies) before rows had unit length.
+    pub frequencies: bool,
     /// One per sample.
     pub labels: Vec<Option<Label>>,
     /// Rows of each part that the file was read in; their sum is the number of samples.
@@ -127,9 +129,11 @@ fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
             Some(joined) => joined.append(features),
         }
     }
+    let features = joined.expect("at least one part");
     let mut domain = Domain {
         name: one_line(name),
-        features: joined.expect("at least one part"),
+        frequencies: features.are_frequencies(),
+        features,
         labels,
         parts: rows,
         notes,

@@ -69,7 +69,7 @@ impl Features {
 
     /// Whether values say how often something is there, as counts, histograms, word weights and
     /// activations do: none is negative, and all are whole numbers or a twentieth of them is 0. Of
-    /// rows that are not centred.
+    /// rows as they were read.
     pub fn are_frequencies(&self) -> bool {
         /// Values for each 0 that there must be.
         const PER_ZERO: usize = 20;
@@ -323,10 +323,10 @@ mod tests {
     fn frequencies_are_rooted_and_measurements_are_not() {
         let (fourier, pixels) = crate::data::digits().unwrap();
         let how = Normalise::ByFeatures;
-        assert_eq!(how.of(&fourier.features), Normalisation::Centred);
-        assert_eq!(how.of(&pixels.features), Normalisation::Rooted);
+        assert_eq!(how.of(&fourier), Normalisation::Centred);
+        assert_eq!(how.of(&pixels), Normalisation::Rooted);
         let both = Normalise::Both(Normalisation::L2);
-        assert_eq!(both.of(&pixels.features), Normalisation::L2);
+        assert_eq!(both.of(&pixels), Normalisation::L2);
 
         let are = |first: f64, others: f64| {
             let mut values = vec![others; 40];

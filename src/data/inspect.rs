@@ -204,7 +204,7 @@ impl Reading {
             features: domain.features.cols(),
             parts: domain.parts.clone(),
             zeros: 1.0 - features.nonzeros() as f64 / values,
-            frequencies: features.are_frequencies(),
+            frequencies: domain.frequencies,
             zero_rows: features.zero_rows(),
             classes: classes
                 .into_iter()

@@ -4,7 +4,7 @@ use std::fmt::{Display, Formatter};
 
 use serde::{Deserialize, Serialize};
 
-use super::Features;
+use super::Domain;
 
 /// How a domain's rows are brought to unit length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,17 +46,17 @@ impl Display for Normalisation {
 pub enum Normalise {
     /// Both alike.
     Both(Normalisation),
-    /// Centred, and rooted before where the features are [frequencies](Features::are_frequencies).
+    /// Centred, and rooted before where the features are [frequencies](super::Features::are_frequencies).
     /// Square roots bring out neighbours there, and blur them where features are measurements.
     ByFeatures,
 }
 
 impl Normalise {
-    /// What is done with the rows of a domain of these `features`.
-    pub fn of(self, features: &Features) -> Normalisation {
+    /// What is done with the rows of `domain`.
+    pub fn of(self, domain: &Domain) -> Normalisation {
         match self {
             Normalise::Both(how) => how,
-            Normalise::ByFeatures if features.are_frequencies() => Normalisation::Rooted,
+            Normalise::ByFeatures if domain.frequencies => Normalisation::Rooted,
             Normalise::ByFeatures => Normalisation::Centred,
         }
     }

@@ -77,7 +77,7 @@ impl Problem {
         let partitions = partitions.collect();
         let mut source = task.source.features.select_rows(&source);
         let mut target = task.target.features.select_rows(&target);
-        let normalisation = [&source, &target].map(|rows| options.normalise.of(rows));
+        let normalisation = [&task.source, &task.target].map(|domain| options.normalise.of(domain));
         let [of_source, of_target] = normalisation;
         let means = source.normalise(of_source).zip(target.normalise(of_target));
         let neighbours = options.needs_neighbours().then(|| Neighbours::new(&target));

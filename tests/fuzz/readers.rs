@@ -259,6 +259,7 @@ fn sound(domain: &Domain) -> Result<(), String> {
 fn split(path: &Path, _: usize) -> Outcome {
     let domain = |labels: &[i64]| Domain {
         name: "given".to_string(),
+        frequencies: false,
         features: Matrix {
             rows: labels.len(),
             cols: 1,
