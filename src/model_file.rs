@@ -97,8 +97,8 @@ impl TrainedModel {
             },
             classes: self.classes.clone(),
             normalisation: self.normalisation[0],
-            target_normalisation: Some(self.normalisation[1])
-                .filter(|of_target| *of_target != self.normalisation[0]),
+            target_normalisation: (self.normalisation[1] != self.normalisation[0])
+                .then_some(self.normalisation[1]),
             logit_slope: self.logit_slope,
             members: self.members.len(),
             similarity: similarity.map(|similarity| match similarity {

@@ -6,8 +6,6 @@ mod stopped;
 mod tell;
 mod trainer;
 
-use std::ops::Range;
-
 use serde::Serialize;
 
 use compare::{Comparisons, check_transfer};
@@ -133,7 +131,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     };
     // Before there is a folder, which a step that does not fit on the device would leave behind.
     let session = match (&kept, groups.after(finished.partitions.len())) {
-        (None, Some(group)) => Some(run.session(group)?),
+        (None, Some(group)) => Some(trainer.session(&problem, group, &options)?),
         _ => None,
     };
 
@@ -226,14 +224,6 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// The step of the group `partitions`, on the device.
-    fn session(&self, partitions: Range<usize>) -> Result<Session<'a, f32>> {
-        let (problem, options) = (self.problem, self.options);
-        let initial = self.trainer.initial(problem, partitions.clone(), options);
-        let load = |graph| self.trainer.load(graph);
-        Session::group(problem, partitions, options, initial, load)
-    }
-
     /// Trains the group of `session` and those after it, and leaves models and predictions in
     /// `directory`.
     fn train_groups(
@@ -270,7 +260,7 @@ impl<'a> Run<'a> {
                 break;
             };
             finished.save(&directory)?;
-            session = match self.session(next) {
+            session = match self.trainer.session(self.problem, next, self.options) {
                 Ok(session) => session,
                 Err(error) => {
                     let stopped = Stopped::before(error, &finished);

@@ -5,9 +5,8 @@ use std::ops::Range;
 use super::super::options::TrainArgs;
 use super::super::output::{Text, counted};
 use super::progress::Progress;
-use crate::device::{Chosen, Device};
+use crate::device::Chosen;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
 use crate::model::Parameters;
 use crate::run::{Interrupt, RunDirectory};
 use crate::train::memory::{Limit, Plan};
@@ -27,7 +26,7 @@ pub(super) struct Trainer<'a> {
 
 impl Trainer<'_> {
     /// Initial parameters of the networks of the group `partitions`.
-    pub fn initial(
+    fn initial(
         &self,
         problem: &Problem,
         partitions: Range<usize>,
@@ -39,11 +38,17 @@ impl Trainer<'_> {
         }
     }
 
-    /// Loads a recorded step to the device.
-    pub fn load(&self, graph: Graph<f32>) -> Result<Box<dyn Device<f32>>> {
-        self.chosen
-            .device
-            .load_with(graph, self.args.cuda_options())
+    /// The step of the group `partitions`, on the device.
+    pub fn session<'p>(
+        &self,
+        problem: &'p Problem,
+        partitions: Range<usize>,
+        options: &Options,
+    ) -> Result<Session<'p, f32>> {
+        let initial = self.initial(problem, partitions.clone(), options);
+        let (device, cuda) = (self.chosen.device, self.args.cuda_options());
+        let load = |graph| device.load_with(graph, cuda);
+        Session::group(problem, partitions, options, initial, load)
     }
 
     /// The `plan` with groups that fit on a CUDA device too.
@@ -81,9 +86,7 @@ impl Trainer<'_> {
         }
         let mut results = Vec::new();
         for group in groups.ranges() {
-            let initial = self.initial(problem, group.clone(), options);
-            let load = |graph| self.load(graph);
-            let mut session = Session::group(problem, group, options, &initial, load)?;
+            let mut session = self.session(problem, group, options)?;
             let mut listener = Listener {
                 interrupt: Interrupt::catch()?,
                 progress: Progress::new(options, name, &session, self.text),
