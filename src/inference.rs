@@ -8,8 +8,8 @@ use crate::device::cpu::{View, for_rows, product};
 use crate::error::{Error, Result};
 use crate::evaluation::largest;
 use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
-use crate::ops::{Similarity, dot};
-use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, softmax_rows, vote};
+use crate::ops::{Similarity, dot, leaky_relu_value, norm, softmax_rows};
+use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, vote};
 
 /// Rows that are in work at a time, and features of them: intermediate values take memory for these
 /// alone.
@@ -170,7 +170,7 @@ impl TrainedModel {
     /// the members'.
     ///
     /// # Errors
-    /// Rows of `side` have another dimension.
+    /// As [`TrainedModel::opinions`].
     pub fn predict(&self, side: Side, rows: &Features) -> Result<Vec<f64>> {
         Ok(vote(&self.opinions(side, rows)?))
     }
@@ -244,8 +244,7 @@ impl Network {
         let mut y = layers.fold(first.forward(x), |x, layer| layer.forward(&x));
         let cols = self.classifier.inputs();
         for_rows(cols, [(&mut y, cols)], |_, [row]| {
-            // As `ops::l2_normalize` has it.
-            let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
+            let norm = norm(row);
             row.iter_mut().for_each(|x| *x /= norm);
         });
         y
@@ -264,10 +263,7 @@ impl Layer {
         product(&mut y, View::new(x, inputs), weight, false);
         for_rows(outputs, [(&mut y, outputs)], |_, [row]| {
             for (y, bias) in row.iter_mut().zip(&self.bias) {
-                *y += bias;
-                if *y < 0.0 {
-                    *y *= self.slope;
-                }
+                *y = leaky_relu_value(*y + bias, self.slope);
             }
         });
         y

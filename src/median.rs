@@ -1,4 +1,4 @@
-//! The average of timings on noisy machines.
+//! The median of timings on noisy machines.
 
 /// The middle one of `values`, of which there is at least one.
 pub fn median(values: &mut [f64]) -> f64 {

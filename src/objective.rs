@@ -99,11 +99,11 @@ pub struct Terms {
     pub source_ce: Var,
     /// Cross-entropy of the labelled target rows.
     pub labelled_ce: Var,
-    /// Soft correlation, without its factor α; 0 if not recorded.
+    /// Soft correlation as a sum over the classes, without its factor α; 0 if not recorded.
     pub soft: Var,
     /// L_adv; 0 if not recorded.
     pub adversarial: Var,
-    /// L_esa; 0 if not recorded.
+    /// L_esa as a sum over the classes; 0 if not recorded.
     pub alignment: Var,
     /// Cross-entropy of the pseudo-labels, without its weight; 0 if not recorded.
     pub pseudo_ce: Var,
@@ -160,6 +160,14 @@ impl Objective {
         }
     }
 
+    /// What a term that has a part for each of `classes` classes is multiplied by.
+    pub(crate) fn per_class(&self, classes: usize) -> f64 {
+        match self.over_classes {
+            OverClasses::Sum => 1.0,
+            OverClasses::Mean => 1.0 / classes as f64,
+        }
+    }
+
     /// Records the forward pass of one epoch.
     pub fn record<T: Real>(
         &self,
@@ -169,10 +177,7 @@ impl Objective {
         schedule: &Schedule,
     ) -> Terms {
         let classes = model.dimensions().classes;
-        let per_class = match self.over_classes {
-            OverClasses::Sum => 1.0,
-            OverClasses::Mean => 1.0 / classes as f64,
-        };
+        let per_class = self.per_class(classes);
         let zero = g.shared("absent term", 1, 1);
         let fs = model.project_source(g);
         let zs = model.classify(g, fs);

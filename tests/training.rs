@@ -9,7 +9,7 @@ use ssan::device::{Cpu, Device};
 use ssan::evaluation::largest;
 use ssan::graph::Graph;
 use ssan::model::Parameters;
-use ssan::objective::{Alignment, Objective, Refinement};
+use ssan::objective::{Alignment, Objective, OverClasses, Refinement};
 use ssan::ops::{Prototypes, Similarity};
 use ssan::optim::Optimizer;
 use ssan::real::Real;
@@ -264,16 +264,91 @@ fn unknown_truth_gives_no_accuracy() {
 
 #[test]
 fn divergence_is_an_error_that_names_term_and_epoch() {
+    let problem = problem(7, 2);
+    // The last update may be the one that diverges.
+    for (lr, epochs) in [(1e30, 150), (1e38, 1)] {
+        let options = Options {
+            lr,
+            epochs,
+            ..OPTIONS
+        };
+        let starts = initial(&problem, &options);
+        let error = train::<f32>(&problem, &options, &starts, on_cpu, &mut |_| Ok(())).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("not finite at epoch"), "{message}");
+        assert!(message.contains("--lr"), "{message}");
+    }
+}
+
+#[test]
+fn nothing_left_to_train_is_an_error() {
     let options = Options {
-        lr: 1e30,
+        epochs: 0,
         ..OPTIONS
     };
-    let problem = problem(7, 2);
+    let problem = problem(7, 1);
     let starts = initial(&problem, &options);
     let error = train::<f32>(&problem, &options, &starts, on_cpu, &mut |_| Ok(())).unwrap_err();
-    let message = error.to_string();
-    assert!(message.contains("not finite at epoch"), "{message}");
-    assert!(message.contains("--lr"), "{message}");
+    assert!(error.to_string().contains("0 are asked for"), "{error}");
+}
+
+/// What is told of an epoch adds up to its objective, however terms add up over the classes.
+#[test]
+fn terms_add_up_to_the_total() {
+    for over_classes in [OverClasses::Sum, OverClasses::Mean] {
+        let objective = Objective {
+            over_classes,
+            beta: 0.3,
+            ..OPTIONS.objective
+        };
+        let options = Options {
+            objective,
+            epochs: 5,
+            ..OPTIONS
+        };
+        let (_, metrics) = run::<f64>(&problem(7, 1), &options);
+        for m in &metrics {
+            let weighted = objective.gamma * m.adversarial + objective.beta * m.alignment;
+            let total = m.source_ce + m.hard + m.soft + weighted;
+            assert_relative_eq!(total, m.total, max_relative = 1e-12);
+            assert!(m.soft > 0.0 && m.alignment > 0.0);
+        }
+    }
+}
+
+/// Once all is labelled alike the consensus does not rise, which ends the run; labels that it ends at
+/// are trained on by nobody.
+#[test]
+fn an_equal_consensus_is_no_rise() {
+    let problem = problem_of(14, 7, 2);
+    let problem = Problem {
+        neighbours: Some(Neighbours::new(&problem.target)),
+        ..problem
+    };
+    let with = |patience| {
+        let options = Options {
+            epochs: 60,
+            common: 6,
+            members: 1,
+            select: Select::Consensus,
+            patience,
+            ..Options::ROBUST
+        };
+        assert!(options.pseudo_labels.unwrap().due(42, 60));
+        run::<f64>(&problem, &options).0.partitions
+    };
+    let all = with(None);
+    assert!(
+        all.iter().all(|r| r.epoch_chosen == 60),
+        "of equals the last"
+    );
+    let mut ended = (1..42).map(|patience| with(Some(patience)));
+    let before = ended.find(|all| all[0].epochs == 42);
+    let before = before.expect("it had settled before there were pseudo-labels");
+    assert!(before.iter().all(|r| r.pseudo_labelled == Some(0)));
+    let after = ended.next().unwrap();
+    assert_eq!(after[0].epochs, 43);
+    assert!(after.iter().all(|r| r.pseudo_labelled > Some(0)));
 }
 
 #[test]
@@ -499,8 +574,9 @@ fn the_consensus_chooses_a_state_and_may_end_the_run() {
     let trained = ended.partitions[0].epochs;
     assert!(trained < 90);
     assert_eq!(fewer[..], metrics[..3 * trained]);
-    let settled = ended.partitions.iter().map(|r| r.epoch_chosen).max();
-    assert_eq!(settled, Some(trained - 1));
+    // The last state is kept where it equals the best, which was there before it.
+    let kept = ended.partitions.iter().map(|r| r.epoch_chosen).max();
+    assert!(kept >= Some(trained - 1), "{kept:?} of {trained}");
     chosen_are_states_of_the_run(&problem, &options, &ended);
 }
 
@@ -625,7 +701,7 @@ fn the_patience_is_of_each_group() {
     };
     let options = Options {
         select: Select::Consensus,
-        patience: Some(1),
+        patience: Some(4),
         ..SWINGING
     };
     let (outcome, _) = run_in_groups::<f64>(&problem, &options, 1);

@@ -20,6 +20,11 @@ struct L2Normalize {
     norms: Var,
 }
 
+/// What a row is divided by: `max(‖x‖, 1e-12)`.
+pub(crate) fn norm<T: Real>(x: &[T]) -> T {
+    dot(x, x).sqrt().max(T::of(EPSILON))
+}
+
 /// Records the rows of `x [P, n, d]` scaled to unit length; a zero row stays zero.
 pub fn l2_normalize<T: Real>(g: &mut Graph<T>, x: Var) -> Var {
     let y = g.computed("l2_normalize", x.shape.rows, x.shape.cols, &[x]);
@@ -48,7 +53,7 @@ impl<T: Real> Op<T> for L2Normalize {
         let mut y = buffers.value_mut(self.y);
         for_rows(cols, [(&mut y, cols), (&mut norms, 1)], |i, [y, norm]| {
             let x = &x[i * cols..(i + 1) * cols];
-            norm[0] = dot(x, x).sqrt().max(T::of(EPSILON));
+            norm[0] = super::norm(x);
             for (y, &x) in y.iter_mut().zip(x) {
                 *y = x / norm[0];
             }

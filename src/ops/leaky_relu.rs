@@ -17,7 +17,7 @@ struct LeakyRelu<T> {
 }
 
 /// LeakyReLU of one number.
-pub(super) fn value<T: Real>(x: T, slope: T) -> T {
+pub(crate) fn value<T: Real>(x: T, slope: T) -> T {
     if x > T::zero() { x } else { slope * x }
 }
 

@@ -41,7 +41,9 @@ pub use domain_bce::{DomainRows, domain_bce};
 pub use gradient_reversal::gradient_reversal;
 pub use gram_linear::{GramLayer, gram_linear};
 pub use l2_normalize::l2_normalize;
+pub(crate) use l2_normalize::norm;
 pub use leaky_relu::leaky_relu;
+pub(crate) use leaky_relu::value as leaky_relu_value;
 pub use linear::linear;
 pub use metrics::record_metrics;
 pub use pairwise_alignment::{Prototypes, pairwise_alignment};
@@ -51,6 +53,7 @@ pub use sgd::Sgd;
 pub use similarity::{Similarity, similarity};
 pub use soft_correlation::soft_correlation;
 pub use softmax::softmax;
+pub(crate) use softmax::softmax_rows;
 pub use triplet_margin::triplet_margin;
 pub use weighted_sum::weighted_sum;
 

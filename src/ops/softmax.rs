@@ -9,6 +9,17 @@ use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Var, Want};
 use crate::real::Real;
 
+/// Softmax of each row of `cols` logits.
+pub(crate) fn softmax_rows<T: Real>(logits: &[T], cols: usize) -> Vec<f64> {
+    let rows = logits.chunks_exact(cols);
+    let softmax = rows.flat_map(|row| {
+        let row = row.iter().map(|z| z.wide());
+        let log_sum = log_sum_exp(row.clone());
+        row.map(move |z| (z - log_sum).exp())
+    });
+    softmax.collect()
+}
+
 struct Softmax<T> {
     z: Var,
     q: Var,

@@ -26,7 +26,7 @@ pub const LAST: &str = "checkpoint.safetensors";
 pub const PREVIOUS: &str = "checkpoint.previous.safetensors";
 
 /// Version of the format; a change that an older reader would misread raises it.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Key of the metadata.
 const KEY: &str = "ssan-checkpoint";
@@ -212,6 +212,7 @@ mod tests {
                     chosen: vec![Chosen {
                         epochs: 2,
                         score: 0.1 + 0.2,
+                        risen: 1,
                     }],
                     values: vec![vec![1.5], vec![2.5, 0.1]],
                 },

@@ -1,4 +1,4 @@
-//! Clusters that the labels of rows are a start for: where rows of a class form a cluster, its border
+//! Clustering that starts from the rows' labels: where a class forms a cluster, the cluster's border
 //! says more of a row's class than labels near it, of which some are wrong.
 //!
 //! Rows are first seen along the directions that tell the labels' classes apart, with `M` the classes'
@@ -8,7 +8,8 @@
 //! Z = X·(S + r·I)⁻¹·Mᵀ,  r = 0.1·tr S/d
 //! ```
 //!
-//! (regularised discriminant analysis; Friedman, JASA 1989), less its mean row, in unit length. There
+//! where a row of 0 counts in tr S as one of unit length (regularised discriminant analysis; Friedman,
+//! JASA 1989), less its mean row, in unit length. There
 //! k-means of cosines (Dhillon & Modha, Machine Learning 2001) begins with the classes' means.
 
 use crate::data::{Features, Matrix};

@@ -31,7 +31,6 @@ pub use neighbours::Neighbours;
 pub use problem::{PartitionLabels, Problem, target_rows};
 pub use pseudo_labels::PseudoLabels;
 pub use select::{Chosen, Select, Selection};
-pub(crate) use session::softmax_rows;
 pub use session::{Session, recorded_step};
 use snapshot::Observer;
 pub use snapshot::{Pause, Snapshot, Watch};
@@ -135,6 +134,20 @@ impl Options {
         }
     }
 
+    /// The pseudo-labels that the vote is heard for before epoch `epoch`; `None` where it is not.
+    fn hears(&self, epoch: usize) -> Option<PseudoLabels> {
+        let how = self.pseudo_labels;
+        how.filter(|how| how.hears(epoch, self.epochs))
+    }
+
+    /// The first epoch after `done` before which there is something to do, the last or `most` at most.
+    fn next_stop(&self, done: usize, most: usize) -> usize {
+        let most = most.min(self.epochs);
+        let most = most.min(self.select.next(done, self.epochs));
+        let heard = (done + 1..most).find(|&epoch| self.hears(epoch).is_some());
+        heard.unwrap_or(most)
+    }
+
     /// Sizes of the model for domains of these dimensions.
     pub fn dimensions(&self, source: usize, target: usize, classes: usize) -> Dimensions {
         Dimensions {
@@ -163,11 +176,12 @@ pub struct EpochMetrics {
     pub source_ce: f64,
     /// Labelled cross-entropy with its factor 1−α.
     pub hard: f64,
-    /// Soft correlation with its factor α.
+    /// Soft correlation with its factor α; their sum over the classes or mean, as
+    /// [`Objective::over_classes`] says.
     pub soft: f64,
     /// L_adv, without γ.
     pub adversarial: f64,
-    /// L_esa, without β.
+    /// L_esa, without β; sum or mean, as the soft correlation.
     pub alignment: f64,
     /// Cross-entropy of the pseudo-labels, without its weight; 0 before there are any.
     pub pseudo_ce: f64,
@@ -217,8 +231,8 @@ pub struct PartitionResult {
     /// Accuracy of the networks' vote on the unlabelled target rows after the last epoch: the
     /// result.
     pub accuracy_last: Option<f64>,
-    /// The largest of any epoch and of any of the partition's networks alone: an oracle, since it
-    /// looks at the test labels.
+    /// The largest accuracy of any epoch and of any of the partition's networks alone, and of the votes
+    /// here: an oracle, since it looks at the test labels.
     pub accuracy_best: Option<f64>,
     /// Accuracy of the vote of the state that [`Options::select`] keeps.
     pub accuracy_chosen: Option<f64>,
@@ -320,13 +334,21 @@ pub fn train_group<T: Real>(
 /// the session's state was taken.
 ///
 /// # Errors
-/// The device fails, a loss is no longer finite, or what `watch` returns.
+/// As many epochs as `options` ask for are trained already, the device fails, a loss is no longer
+/// finite, or what `watch` returns.
 pub fn train_watched<T: Real>(
     session: &mut Session<T>,
     options: &Options,
     told: Vec<EpochMetrics>,
     watch: &mut dyn Watch<T>,
 ) -> Result<Option<Outcome>> {
+    let start = session.steps();
+    if start >= options.epochs {
+        return Err(Error::Data(format!(
+            "{start} epochs are trained, and no more than {} are asked for",
+            options.epochs
+        )));
+    }
     let mut seen = Seen::new(session);
     told.iter().for_each(|metrics| seen.take(metrics));
     let mut take = |complete: Vec<EpochMetrics>, watch: &mut dyn Watch<T>| -> Result<()> {
@@ -337,31 +359,16 @@ pub fn train_watched<T: Real>(
         }
         Ok(())
     };
-    let mut times = Vec::new();
-    let mut reading = 1;
-    let start = session.steps();
+    let mut pace = Pace::new();
     let mut done = start;
-    // A session that goes on from a snapshot has taken the candidate there.
-    let mut candidate = done;
+    let mut settled = false;
     while done < options.epochs {
-        let hears = |epoch| {
-            let how = options.pseudo_labels;
-            how.filter(|how| how.hears(epoch, options.epochs))
-        };
-        // What a session starts from has the labels of its epoch.
-        if let Some(how) = hears(done).filter(|_| done > start || start == 0) {
-            match how.due(done, options.epochs) {
-                true => session.label(&how)?,
-                false => session.hear()?,
-            }
+        // What a session that goes on starts from has been through this.
+        if done > start || start == 0 {
+            settled = between_epochs(session, options)?;
         }
-        if done > candidate && options.select.is_candidate(done, options.epochs) {
-            session.consider(options.select)?;
-            candidate = done;
-            let patience = options.patience.unwrap_or(usize::MAX);
-            if done - session.settled() >= patience {
-                break;
-            }
+        if settled {
+            break;
         }
         if done > start {
             let pause = watch.pause(done);
@@ -373,27 +380,19 @@ pub fn train_watched<T: Real>(
                 return Ok(None);
             }
         }
-        let most = reading.min(options.epochs - done).min(session::RING);
-        let most = most.min(watch.asks_at(done).saturating_sub(done).max(1));
-        let next = (done + 1..done + most).find(|&epoch| hears(epoch).is_some());
-        let next = next.unwrap_or(done + most);
-        let epochs = next.min(options.select.next(done, options.epochs)) - done;
+        let asked = watch.asks_at(done).max(done + 1);
+        let next = options.next_stop(done, asked.min(done + pace.epochs));
         let began = Instant::now();
-        let complete = session.run(epochs)?;
-        let elapsed = began.elapsed();
-        done += epochs;
-        times.push(elapsed.as_secs_f64() * 1e3 / epochs as f64);
-        if elapsed < READ_EVERY / 2 {
-            reading = epochs * 2;
-        } else if elapsed > READ_EVERY {
-            reading = epochs.div_ceil(2);
-        }
+        let complete = session.run(next - done)?;
+        pace.ran(next - done, began.elapsed());
+        done = next;
         take(complete, watch)?;
     }
     take(session.finish()?, watch)?;
-    let ms_per_epoch = median(&mut times) / session.partitions().len() as f64;
+    // The last update's parameters have been through a forward pass now.
+    session.pending().try_for_each(EpochMetrics::check)?;
     let last = session.opinions()?;
-    if done > candidate && options.select.is_candidate(done, options.epochs) {
+    if !settled && options.select.is_candidate(done, options.epochs) {
         session.consider(options.select)?;
     }
     let chosen = session.choose()?;
@@ -403,8 +402,63 @@ pub fn train_watched<T: Real>(
         opinions,
         parameters: session.parameters()?,
         prototypes: session.prototypes()?,
-        ms_per_epoch,
+        ms_per_epoch: pace.ms_per_epoch() / session.partitions().len() as f64,
     }))
+}
+
+/// What is due after the epochs trained so far and before the next: the state is considered as what
+/// is kept, votes are heard, pseudo-labels made. `true` where the run has settled, which ends it; then
+/// nothing is heard or made that no epoch would be trained on.
+fn between_epochs<T: Real>(session: &mut Session<T>, options: &Options) -> Result<bool> {
+    let done = session.steps();
+    let how = options.hears(done);
+    // Those of the epoch's own forward pass; considering the state makes another.
+    let opinions = how.map(|_| session.opinions()).transpose()?;
+    if options.select.is_candidate(done, options.epochs) {
+        session.consider(options.select)?;
+        let patience = options.patience.unwrap_or(usize::MAX);
+        if done - session.settled() >= patience {
+            return Ok(true);
+        }
+    }
+    if let (Some(how), Some(opinions)) = (how, opinions) {
+        session.hear(&opinions);
+        if how.due(done, options.epochs) {
+            session.label(&how)?;
+        }
+    }
+    Ok(false)
+}
+
+/// How many epochs are run between two readings of the metrics, and how long they take.
+struct Pace {
+    epochs: usize,
+    /// Milliseconds per epoch of each.
+    times: Vec<f64>,
+}
+
+impl Pace {
+    fn new() -> Pace {
+        Pace {
+            epochs: 1,
+            times: Vec::new(),
+        }
+    }
+
+    /// Takes note that `epochs` epochs took `elapsed`.
+    fn ran(&mut self, epochs: usize, elapsed: Duration) {
+        self.times.push(elapsed.as_secs_f64() * 1e3 / epochs as f64);
+        if elapsed < READ_EVERY / 2 {
+            self.epochs = (epochs * 2).min(session::RING);
+        } else if elapsed > READ_EVERY {
+            self.epochs = epochs.div_ceil(2);
+        }
+    }
+
+    /// The median.
+    fn ms_per_epoch(mut self) -> f64 {
+        median(&mut self.times)
+    }
 }
 
 /// What the metrics of a group of partitions come to.
@@ -468,7 +522,10 @@ impl Seen {
                 partition: self.first + partition,
                 epochs,
                 accuracy_last: accuracy_last[partition],
-                accuracy_best: self.best[partition],
+                accuracy_best: [&self.best, &accuracy_last, &accuracy_chosen]
+                    .into_iter()
+                    .filter_map(|of| of[partition])
+                    .reduce(f64::max),
                 accuracy_chosen: accuracy_chosen[partition],
                 epoch_chosen: chosen[partition],
                 source_accuracy: mean(|m| m.source_acc),

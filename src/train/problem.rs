@@ -93,6 +93,12 @@ impl Problem {
         }
     }
 
+    /// Whether the class of any unlabelled row is known.
+    pub fn has_truth(&self) -> bool {
+        let mut truth = self.partitions.iter().flat_map(|labels| &labels.truth);
+        truth.any(|&k| k >= 0)
+    }
+
     /// Networks: the members of the first partition, of the second, …
     pub fn networks(&self) -> usize {
         self.partitions.len() * self.members

@@ -13,8 +13,8 @@
 //! With `V` the vote's probabilities, and `C` the cosines of a row and the mean of each class's
 //! labelled target rows, without its rows' means and divided by its deviation: `Y` is the product of
 //! `V` and the softmax of `C`, divided by its rows' sums (one-hot on labelled rows). The means know
-//! nothing of the source, so that a source that misleads the networks is held against; where the
-//! networks are sure, the means say little.
+//! nothing of the source, so that they counteract a source that misleads the networks; where the
+//! networks are sure, the means have little influence.
 //! Then `F = (I − a·S)⁻¹ Y` ([`Neighbours::smooth`]), and with `m_k` the sum of `F_ik` over
 //! unlabelled rows the label of row `i` is `argmax_k F_ik / m_k^b`. How far scores spread, `a`, is
 //! the share of the graph's edges that join rows of one label by `Y`: where neighbours are mostly of
@@ -25,11 +25,12 @@
 //! these labels, up to three times over. Labelled rows tell whether the classes are clusters at all:
 //! unless nine in ten of them lie in their own class's, the graph's labels stay.
 
+use super::PartitionLabels;
 use super::clusters::{clusters, directions};
 use super::neighbours::Neighbours;
-use super::{PartitionLabels, softmax_rows};
 use crate::data::Features;
 use crate::evaluation::largest;
+use crate::ops::softmax_rows;
 use crate::real::Real;
 
 /// When and how pseudo-labels are made.

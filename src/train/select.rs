@@ -1,7 +1,7 @@
 //! Which of the states that a run goes through is kept: `--select`.
 //!
-//! A candidate is the state after every sixtieth of the epochs, the last one included; the first
-//! tenth of the run has none. For each partition its networks' vote labels the unlabelled rows, and
+//! A candidate is the state after every sixtieth of the epochs, rounded down but at least one epoch,
+//! the last one included; the first tenth of the run has none. For each partition its networks' vote labels the unlabelled rows, and
 //! the consensus is
 //!
 //! ```text
@@ -35,7 +35,7 @@ pub enum Select {
     BestTest,
 }
 
-/// Candidates of a run.
+/// Candidates of a run, about.
 const CANDIDATES: usize = 60;
 
 impl Select {
@@ -63,6 +63,8 @@ pub struct Chosen {
     pub epochs: usize,
     /// Its consensus, or accuracy; of an average the number of states in it.
     pub score: f64,
+    /// Epochs after which that score was first reached.
+    pub risen: usize,
 }
 
 /// The states kept so far.
@@ -87,7 +89,12 @@ impl<T: Real> Selection<T> {
     pub(super) fn average(&mut self, partitions: usize, epochs: usize, values: Vec<Vec<T>>) {
         let before = self.chosen.first().map_or(0.0, |chosen| chosen.score);
         let score = before + 1.0;
-        self.chosen = vec![Chosen { epochs, score }; partitions];
+        let chosen = Chosen {
+            epochs,
+            score,
+            risen: epochs,
+        };
+        self.chosen = vec![chosen; partitions];
         if self.values.is_empty() {
             self.values = values;
             return;
@@ -106,22 +113,26 @@ impl<T: Real> Selection<T> {
             let none = Chosen {
                 epochs: 0,
                 score: f64::NEG_INFINITY,
+                risen: 0,
             };
             self.chosen = vec![none; scores.len()];
         }
         let all = self.chosen.iter_mut().zip(scores).enumerate();
         let better = all.filter_map(|(p, (chosen, &score))| {
             (score >= chosen.score).then(|| {
-                *chosen = Chosen { epochs, score };
+                if score > chosen.score {
+                    chosen.risen = epochs;
+                }
+                (chosen.epochs, chosen.score) = (epochs, score);
                 p
             })
         });
         better.collect()
     }
 
-    /// The first epoch after which nothing better has come.
+    /// The first epoch after which nothing better has come, of any partition; an equal is not better.
     pub(super) fn settled(&self) -> usize {
-        let epochs = self.chosen.iter().map(|chosen| chosen.epochs);
+        let epochs = self.chosen.iter().map(|chosen| chosen.risen);
         epochs.max().unwrap_or(0)
     }
 }
@@ -210,6 +221,9 @@ mod tests {
         assert_eq!(selection.better(7, &[0.6, 0.8]), [0]);
         let epochs: Vec<usize> = selection.chosen.iter().map(|c| c.epochs).collect();
         assert_eq!(epochs, [7, 6]);
+        assert_eq!(selection.settled(), 7);
+        // An equal is kept, but nothing has risen.
+        assert_eq!(selection.better(8, &[0.6, 0.9]), [0, 1]);
         assert_eq!(selection.settled(), 7);
     }
 

@@ -9,8 +9,8 @@ use crate::device::Device;
 use crate::error::{Cause, Result};
 use crate::graph::{Graph, Labels, Var};
 use crate::model::{Dimensions, Domain, Form, Model, Parameters};
-use crate::objective::{Inputs, Terms};
-use crate::ops::{advance, log_sum_exp, record_metrics, schedule};
+use crate::objective::{Inputs, Objective, Terms};
+use crate::ops::{advance, record_metrics, schedule, softmax_rows};
 use crate::real::Real;
 use crate::train::pseudo_labels::Heard;
 use crate::train::select::consensus;
@@ -37,7 +37,7 @@ pub struct Session<'a, T: Real> {
     /// What pseudo-labels are made from; nothing without them.
     heard: Vec<Heard<T>>,
     selection: Selection<T>,
-    alpha: f64,
+    objective: Objective,
     /// Rows behind each accuracy: source, labelled, unlabelled of known class; per partition.
     counts: Vec<[usize; 3]>,
     /// Whether the class of every unlabelled row is known, per partition.
@@ -103,7 +103,7 @@ impl<'a, T: Real> Session<'a, T> {
             pseudo_targets,
             heard: vec![Heard::nothing(); pseudo_targets.map_or(0, |_| partitions.len())],
             selection: Selection::new(),
-            alpha: options.objective.alpha,
+            objective: options.objective,
             counts,
             all_known,
             steps: 0,
@@ -209,7 +209,7 @@ impl<'a, T: Real> Session<'a, T> {
         self.read(self.steps..self.steps + 1)
     }
 
-    /// Completes the pending epoch of every partition with the accuracies in the ring at each of
+    /// Completes the pending epoch of every network with the accuracies in the ring at each of
     /// `forwards`, and keeps the loss terms there as pending.
     fn read(&mut self, forwards: std::ops::Range<usize>) -> Result<Vec<EpochMetrics>> {
         let ring = self.device.read(self.ring)?;
@@ -233,17 +233,18 @@ impl<'a, T: Real> Session<'a, T> {
                     complete.push(epoch);
                 }
                 // With α = 1 the plain cross-entropy is in the total alone, as in the release.
-                let hard_weight = 1.0 - self.alpha;
+                let alpha = self.objective.alpha;
+                let per_class = self.objective.per_class(self.problem.classes);
                 *pending = Some(EpochMetrics {
                     partition: self.partitions.start + p,
                     member,
                     epoch: forward,
                     total: value(0),
                     source_ce: value(1),
-                    hard: hard_weight * value(2),
-                    soft: self.alpha * value(3),
+                    hard: (1.0 - alpha) * value(2),
+                    soft: alpha * per_class * value(3),
                     adversarial: value(4),
-                    alignment: value(5),
+                    alignment: per_class * value(5),
                     pseudo_ce: value(10),
                     selected: value(6) as usize,
                     selected_correct: self.all_known[p].then_some(value(11) as usize),
@@ -256,13 +257,10 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(complete)
     }
 
-    /// Keeps the networks' votes in the last forward pass for the pseudo-labels, where they fit the
+    /// Keeps the votes of networks with these `opinions` for the pseudo-labels, where they fit the
     /// target's neighbourhoods no worse than those kept before.
-    ///
-    /// # Errors
-    /// The device fails.
-    pub fn hear(&mut self) -> Result<()> {
-        let (graph, opinions) = (self.graph_for_labels(), self.opinions()?);
+    pub(super) fn hear(&mut self, opinions: &[Opinions]) {
+        let graph = self.graph_for_labels();
         let (members, classes) = (self.problem.members, self.problem.classes);
         let each = opinions.par_chunks_exact(members).zip(self.labels());
         let each = each.map(|(opinions, labels)| {
@@ -273,7 +271,6 @@ impl<'a, T: Real> Session<'a, T> {
         for (heard, (consensus, vote)) in self.heard.iter_mut().zip(each) {
             heard.hear(consensus, &vote);
         }
-        Ok(())
     }
 
     fn graph_for_labels(&self) -> &'a Neighbours {
@@ -281,13 +278,12 @@ impl<'a, T: Real> Session<'a, T> {
         graph.expect("the problem was made for pseudo-labels")
     }
 
-    /// Makes new pseudo-labels from the votes kept by [`Session::hear`], those of the last forward
-    /// pass included; the steps that follow train on them.
+    /// Makes new pseudo-labels from the votes kept by [`Session::hear`]; the steps that follow train on
+    /// them.
     ///
     /// # Errors
     /// The device fails.
-    pub fn label(&mut self, how: &PseudoLabels) -> Result<()> {
-        self.hear()?;
+    pub(super) fn label(&mut self, how: &PseudoLabels) -> Result<()> {
         let graph = self.graph_for_labels();
         let targets = self.pseudo_targets;
         let targets = targets.expect("the step was recorded with pseudo-labels");
@@ -371,7 +367,7 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(())
     }
 
-    /// Epochs after which no candidate was better than those before.
+    /// Epochs after which no partition's candidate was better than all before.
     pub(super) fn settled(&self) -> usize {
         self.selection.settled()
     }
@@ -394,7 +390,7 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(chosen.map(|chosen| chosen.epochs).collect())
     }
 
-    /// What each partition's network and prototypes said of the target rows in the last forward
+    /// What each network and its prototypes said of the target rows in the last forward
     /// pass; after [`Session::finish`]: those of the last epoch.
     ///
     /// # Errors
@@ -411,7 +407,7 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(opinions.collect())
     }
 
-    /// The prototypes behind [`Session::opinions`], of each partition; `None` without a second
+    /// The prototypes behind [`Session::opinions`], of each network; `None` without a second
     /// opinion.
     ///
     /// # Errors
@@ -429,7 +425,7 @@ impl<'a, T: Real> Session<'a, T> {
         Ok(Some(each.collect()))
     }
 
-    /// Parameters of every partition as they are now.
+    /// Parameters of every network as they are now.
     ///
     /// # Errors
     /// The device fails.
@@ -483,17 +479,6 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn device(&self) -> &dyn Device<T> {
         &*self.device
     }
-}
-
-/// Softmax of each row of `cols` logits.
-pub(crate) fn softmax_rows<T: Real>(logits: &[T], cols: usize) -> Vec<f64> {
-    let rows = logits.chunks_exact(cols);
-    let softmax = rows.flat_map(|row| {
-        let row = row.iter().map(|z| z.wide());
-        let log_sum = log_sum_exp(row.clone());
-        row.map(move |z| (z - log_sum).exp())
-    });
-    softmax.collect()
 }
 
 /// The whole step, recorded.
