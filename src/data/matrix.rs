@@ -103,10 +103,17 @@ impl Matrix {
         self.normalise_rows();
     }
 
-    /// Takes `mean` off every row and scales them to unit length again.
+    /// Takes `mean` off every row and scales them to unit length again; a row that is the mean but for
+    /// rounding becomes 0.
     pub(crate) fn centre(&mut self, mean: &[f64]) {
+        let square = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>();
+        let of_mean = square(mean);
         for row in self.values.chunks_exact_mut(self.cols) {
+            let before = square(row);
             row.iter_mut().zip(mean).for_each(|(x, m)| *x -= m);
+            if square(row) <= ROUNDING * (before + of_mean) {
+                row.fill(0.0);
+            }
         }
         self.normalise_rows();
     }
@@ -135,6 +142,10 @@ impl Matrix {
     }
 }
 
+/// Of the squared lengths of a row and the mean: a squared difference that is smaller is their
+/// rounding.
+pub(super) const ROUNDING: f64 = 1e-14;
+
 /// The square root of `x`, with its sign.
 pub(super) fn root(x: &mut f64) {
     *x = x.abs().sqrt().copysign(*x);
@@ -148,5 +159,26 @@ pub(super) fn normalise_row(row: &mut [f64]) {
         row.iter_mut().for_each(|x| *x /= largest);
         let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();
         row.iter_mut().for_each(|x| *x /= norm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row that differs from the mean by rounding alone has no direction.
+    #[test]
+    fn a_row_that_is_the_mean_becomes_zero() {
+        let row = [0.1, 0.7, 0.3];
+        let mut matrix = Matrix {
+            rows: 4,
+            cols: 3,
+            values: [row, row, row.map(|x| x + 1e-17), [0.1, 0.7, 0.31]].concat(),
+        };
+        let mean = row.map(|x| (x + x + x) / 3.0);
+        assert_ne!(mean, row, "or rounding is not tried");
+        matrix.centre(&mean);
+        assert_eq!(matrix.values[..9], [0.0; 9]);
+        approx::assert_relative_eq!(matrix.row(3)[2], 1.0, epsilon = 1e-12);
     }
 }

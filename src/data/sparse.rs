@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::matrix::{normalise_row, root};
+use super::matrix::{ROUNDING, normalise_row, root};
 use super::{Matrix, Normalisation};
 use crate::device::cpu::for_rows;
 use crate::real::Real;
@@ -196,8 +196,6 @@ impl Sparse {
 
     /// Takes `mean` off every row and scales them to unit length again.
     pub(super) fn centre(&mut self, mean: &[f64]) {
-        /// Of the squared lengths of a row and the mean: what is smaller is their rounding.
-        const ROUNDING: f64 = 1e-14;
         let square = mean.iter().map(|m| m * m).sum::<f64>();
         let scale = |i: usize| {
             let (mut norm, mut own) = (square, 0.0);
