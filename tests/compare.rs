@@ -375,12 +375,24 @@ fn transfer_is_checked_on_labelled_rows_alone() {
     );
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("held out in 3 folds"), "{text}");
-    let unknown = ssan(
-        at,
-        "train --source source.csv --target few.csv --nepoch 3 --partition 1 --members 1 --control noise --out none",
-    );
-    let unknown = String::from_utf8_lossy(&unknown.stdout).into_owned();
-    assert!(unknown.contains("nothing can be said of"), "{unknown}");
+    let inspected = String::from_utf8_lossy(&ssan(at, "inspect all.csv.run").stdout).into_owned();
+    assert!(inspected.contains("held out in 3 folds"), "{inspected}");
+    let page = std::fs::read_to_string(at.join("all.csv.run/report.html")).unwrap();
+    assert!(page.contains("held out in 3 folds"));
+    // Without a label to compare on, nothing is trained for it.
+    let line = "train --source source.csv --target few.csv --nepoch 3 --partition 1 --members 1";
+    let unknown = ssan(at, &format!("{line} --control noise --out none"));
+    let note = String::from_utf8_lossy(&unknown.stderr).into_owned();
+    assert!(note.contains("they are left out"), "{note}");
+    let ended = summary(at, "train --resume none");
+    assert!(ended["controls"].is_null(), "{ended}");
+    assert_eq!(ended["run"], "none");
+    assert!(ended["ms_per_epoch"].is_null());
+    let oracle = ssan(at, &format!("{line} --select best-test --out oracle"));
+    let error = String::from_utf8_lossy(&oracle.stderr).into_owned();
+    assert!(error.contains("none of them is known"), "{error}");
+    assert_eq!(oracle.status.code(), Some(2));
+    assert!(!at.join("oracle").exists());
     let few = ssan(
         at,
         &format!("{RUN} --labelled-per-class 1 --check-transfer --out one"),

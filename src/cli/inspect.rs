@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::options::FieldArgs;
@@ -16,7 +16,7 @@ use crate::model::Layers;
 use crate::model_file;
 use crate::ops::Similarity;
 use crate::parameters::{Tensor, tensors};
-use crate::run;
+use crate::run::{self, TransferSummary};
 
 /// Options of `ssan inspect`.
 #[derive(Args)]
@@ -300,6 +300,9 @@ impl RunView {
                 counted(self.models, "partition"),
                 percent("mean_best"),
             ))?;
+            if let Ok(transfer) = TransferSummary::deserialize(&summary["transfer"]) {
+                print(&transfer.to_string())?;
+            }
         }
         if let Some(model) = &self.model {
             print(&format!("{}, each:", counted(self.models, "model")))?;

@@ -289,6 +289,8 @@ fn training(run: &Run, name: &dyn Fn(&str) -> String, plots: &mut Plots) -> Mark
 
 /// The results of the partitions.
 fn partitions(run: &Run) -> Markup {
+    let mut results = run.summary.partitions.iter();
+    let labelled = results.any(|p| p.result.pseudo_labelled.is_some());
     let row = |r: &PartitionResult| {
         html! {
             tr {
@@ -299,6 +301,7 @@ fn partitions(run: &Run) -> Markup {
                 td { (percent(r.accuracy_best)) }
                 td { (percent(r.labelled_accuracy)) }
                 td { (percent(r.source_accuracy)) }
+                @if labelled { td { (r.pseudo_labelled.unwrap_or_default()) } }
             }
         }
     };
@@ -311,10 +314,14 @@ fn partitions(run: &Run) -> Markup {
                         th { "partition" } th { "last epoch %" } th { "kept %" }
                         th { "kept after epochs" } th { "best epoch % (oracle)" }
                         th { "labelled target %" } th { "source %" }
+                        @if labelled { th { "rows with pseudo-labels" } }
                     }
                 }
                 tbody { @for partition in &run.summary.partitions { (row(&partition.result)) } }
             }
+        }
+        @if let Some(transfer) = &run.summary.transfer {
+            p { "Cross-validation (--check-transfer): " (transfer) "." }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The result of a run.
 
+use std::fmt::{Display, Formatter};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -59,6 +60,24 @@ pub struct TransferSummary {
     pub verdict: String,
 }
 
+impl Display for TransferSummary {
+    fn fmt(&self, f: &mut Formatter) -> std::fmt::Result {
+        let gains = self.gains.iter().map(|gain| {
+            let (mean, error) = (gain.mean, gain.standard_error);
+            format!("{mean:+.1} ± {error:.1} to {}", gain.control.name())
+        });
+        let gains: Vec<String> = gains.collect();
+        write!(
+            f,
+            "on labelled target rows held out in {} folds: {:.1} %, {} (± standard error): {}",
+            self.folds,
+            self.accuracy,
+            gains.join(", "),
+            self.verdict
+        )
+    }
+}
+
 /// What a run has more than a control on held-out rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferGain {
@@ -71,7 +90,7 @@ pub struct TransferGain {
 }
 
 impl TransferGain {
-    /// What can be said of it.
+    /// What can be said of it: something where the mean is more than two standard errors.
     pub fn verdict(&self) -> &'static str {
         let [less, more, neither] = match self.control {
             Control::Noise => [
@@ -86,9 +105,11 @@ impl TransferGain {
                 "no difference to the labelled target rows alone can be told",
             ],
         };
+        // Accuracies on few rows often come to two errors exactly, which rounding must not decide.
+        let unsure = 2.0 * self.standard_error * (1.0 + 1e-9);
         match self.mean {
-            mean if mean < -self.standard_error => less,
-            mean if mean > self.standard_error => more,
+            mean if mean < -unsure => less,
+            mean if mean > unsure => more,
             _ => neither,
         }
     }
@@ -229,5 +250,34 @@ impl Unfinished {
     pub fn save(&self, directory: &RunDirectory) -> Result<()> {
         let json = serde_json::to_vec(self).expect("numbers and names");
         directory.write(UNFINISHED, &json)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two standard errors say something, but not when it takes rounding to tell that there are more.
+    #[test]
+    fn a_verdict_takes_two_standard_errors() {
+        let verdict = |control, mean, standard_error| {
+            let gain = TransferGain {
+                control,
+                mean,
+                standard_error,
+            };
+            gain.verdict()
+        };
+        for control in Control::ALL {
+            let of = |mean, error| verdict(control, mean, error);
+            assert!(of(-2.1, 1.0).contains("harm"));
+            assert!(of(2.1, 1.0).contains("better than"));
+            for unsure in [0.0, 1.9, -1.9, 2.0, -2.0, -2.000_000_000_000_1] {
+                assert!(of(unsure, 1.0).contains("no difference"), "{unsure}");
+            }
+            // Folds that all agree.
+            assert!(of(0.5, 0.0).contains("better than"));
+            assert!(of(0.0, 0.0).contains("no difference"));
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! In each fold some labelled rows of every class count as unlabelled, the run and its controls train
 //! on the others, and what they say of the held-out rows is compared, fold by fold.
 
-use super::{Options, PartitionLabels, PartitionResult, Problem};
+use super::{Options, PartitionLabels, PartitionResult, Problem, Select};
 use crate::evaluation::mean_and_std;
 
 /// Folds of a partition: more cost more and hold out less.
@@ -34,10 +34,16 @@ pub fn folds(problem: &Problem, folds: usize) -> Problem {
     }
 }
 
-/// The options of a run with `options` on its folds: one network each.
+/// The options of a run with `options` on its folds: one network each, and nothing chosen by the
+/// labels that are held out.
 pub fn options(options: &Options) -> Options {
+    let select = match options.select {
+        Select::BestTest => Select::Last,
+        other => other,
+    };
     Options {
         members: 1,
+        select,
         ..*options
     }
 }
@@ -135,6 +141,22 @@ mod tests {
         assert!(folds_each(&problem(vec![0, 0, 1, -1])).is_none());
         assert!(folds_each(&problem(vec![-1, -1])).is_none());
     }
+
+    /// The rows held out choose nothing that they are then the measure of.
+    #[test]
+    fn no_oracle_chooses_on_folds() {
+        for select in [Select::Last, Select::Consensus, Select::BestTest] {
+            let asked = Options {
+                select,
+                ..Options::ROBUST
+            };
+            let kept = options(&asked);
+            let oracle = select == Select::BestTest;
+            assert_eq!(kept.select, if oracle { Select::Last } else { select });
+            assert_eq!(kept.members, 1);
+        }
+    }
+
     /// Of the gains 1, 1, 1, 1 and 6 the mean is 2, and its standard error √5/√5.
     #[test]
     fn a_gain_has_its_error() {

@@ -17,7 +17,8 @@ pub(super) struct Comparisons {
 }
 
 impl Comparisons {
-    /// What `args` ask for, as far as there are enough labelled rows.
+    /// What `args` ask for, as far as there are enough labelled rows, and of controls as far as there
+    /// are labels to compare on.
     ///
     /// # Errors
     /// It does not fit into memory.
@@ -29,7 +30,8 @@ impl Comparisons {
         limit: Option<Limit>,
     ) -> Result<Comparisons> {
         let partitions = problem.partitions.len();
-        let controls = args.controls().into_iter().map(|kind| {
+        let controls = args.controls().into_iter();
+        let controls = controls.filter(|_| problem.has_truth()).map(|kind| {
             let control = Some(kind);
             let footprint = Footprint::of_comparison(task, partitions, options, control, 2);
             let option = match kind {

@@ -20,7 +20,6 @@ use super::output::{Text, counted, print};
 use crate::data::{self, Labelling, Split, Task};
 use crate::device::{self, Chosen};
 use crate::error::{Error, Result};
-use crate::files;
 use crate::inference::TrainedModel;
 use crate::model_file;
 use crate::parameters;
@@ -32,15 +31,17 @@ use crate::run::{
     Summary, Unfinished, checkpoint,
 };
 use crate::train::memory::{self, Footprint, Limit, Plan};
-use crate::train::{EpochMetrics, Groups, Options, Outcome, Problem, Session, train_watched};
+use crate::train::{
+    EpochMetrics, Groups, Options, Outcome, Problem, Select, Session, train_watched,
+};
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Printed<'a> {
     /// The run's folder.
     run: String,
-    /// See [`Outcome::ms_per_epoch`].
-    ms_per_epoch: f64,
+    /// See [`Outcome::ms_per_epoch`]; nothing of a run that had ended before.
+    ms_per_epoch: Option<f64>,
     #[serde(flatten)]
     summary: &'a Summary,
 }
@@ -94,7 +95,20 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let splits = task.splits(&labelling, partitions, args.seed)?;
     describe(&text, &task, &splits)?;
     let problem = Problem::new(&task, &splits, &options);
+    if options.select == Select::BestTest && !problem.has_truth() {
+        return Err(Error::Usage(
+            "--select best-test chooses by the labels of the unlabelled rows, and none of them is \
+             known"
+                .to_string(),
+        ));
+    }
     let comparisons = Comparisons::plan(args, &task, &problem, &options, limit)?;
+    if comparisons.controls.is_empty() && !args.controls().is_empty() {
+        text.note(
+            "--baseline and --control compare accuracies on the unlabelled rows, none of whose \
+             labels is known: they are left out; --check-transfer compares on the labelled rows",
+        );
+    }
     let dimensions = problem.dimensions(&options);
     let trainer = Trainer {
         chosen: &chosen,
@@ -186,14 +200,19 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
 
     tell(&summary, &options, ms_per_epoch, &text, &folder)?;
     if args.json {
-        let printed = Printed {
-            run: folder,
-            ms_per_epoch,
-            summary: &summary,
-        };
-        print(&serde_json::to_string(&printed).expect("numbers and names"))?;
+        print_json(folder, Some(ms_per_epoch), &summary)?;
     }
     Ok(())
+}
+
+/// Prints what `--json` does.
+fn print_json(run: String, ms_per_epoch: Option<f64>, summary: &Summary) -> Result<()> {
+    let printed = Printed {
+        run,
+        ms_per_epoch,
+        summary,
+    };
+    print(&serde_json::to_string(&printed).expect("numbers and names"))
 }
 
 /// The device that the options name, with a note on each of them that it does not follow.
@@ -247,19 +266,22 @@ impl<'a> Run<'a> {
                 Err(stopped) => return Err(stopped.told(directory, self.is_new, text)),
             };
             let models = TrainedModel::of_run(self.task, self.problem, self.options, &outcome);
-            for (p, model) in group.clone().zip(&models) {
-                model.save(&directory.file(&model_file::name(p)))?;
-            }
-            if group.start == 0 {
-                let picture = embedding(self.task, &self.splits[0], &models[0], &initial[0])?;
-                directory.write(run::EMBEDDING, &picture)?;
-            }
+            self.kept(&directory, || {
+                for (p, model) in group.clone().zip(&models) {
+                    model.save(&directory.file(&model_file::name(p)))?;
+                }
+                if group.start == 0 {
+                    let picture = embedding(self.task, &self.splits[0], &models[0], &initial[0])?;
+                    directory.write(run::EMBEDDING, &picture)?;
+                }
+                Ok(())
+            })?;
             finished.take(self.problem, self.splits, &outcome, metrics);
             drop((outcome, models, initial));
             let Some(next) = groups.after(finished.partitions.len()) else {
                 break;
             };
-            finished.save(&directory)?;
+            self.kept(&directory, || finished.save(&directory))?;
             session = match self.trainer.session(self.problem, next, self.options) {
                 Ok(session) => session,
                 Err(error) => {
@@ -271,7 +293,7 @@ impl<'a> Run<'a> {
         let ms_per_epoch = finished.ms_per_epoch();
         let labels = finished.predictions.finish(self.splits);
         let table = predictions::to_csv(&labels, &self.task.classes);
-        directory.write(run::PREDICTIONS, &table)?;
+        self.kept(&directory, || directory.write(run::PREDICTIONS, &table))?;
         let (args, device) = (self.trainer.args, self.trainer.chosen.device.to_string());
         let (recipe, select) = (args.recipe(), args.select(self.options));
         let summary = Summary::new(self.task, finished.partitions, device, recipe, select);
@@ -279,8 +301,19 @@ impl<'a> Run<'a> {
             ms_per_epoch,
             summary,
         };
-        result.save(&directory)?;
+        self.kept(&directory, || result.save(&directory))?;
         Ok((directory, result))
+    }
+
+    /// Does `write` after training; the user learns that the run can go on where it fails, as on a full
+    /// disk.
+    fn kept(&self, directory: &RunDirectory, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        write().inspect_err(|_| {
+            let folder = directory.path().display();
+            self.trainer.text.note(format_args!(
+                "{folder} keeps what was written before; ssan train --resume {folder} goes on"
+            ));
+        })
     }
 
     /// Trains the group of partitions after the `finished` ones, from the checkpoint in `directory`
@@ -422,10 +455,7 @@ fn tell_ended(directory: RunDirectory, text: &Text) -> Result<()> {
         "the run in {folder} has ended: nothing is left to do"
     ))?;
     if text.json {
-        let bytes = files::read(&summary)?;
-        let value: serde_json::Value = serde_json::from_slice(&bytes)
-            .map_err(|e| Error::file(&summary, format!("is damaged: {e}")))?;
-        print(&value.to_string())?;
+        print_json(folder, None, &Summary::load(&summary)?)?;
     }
     Ok(())
 }

@@ -59,6 +59,11 @@ impl Stopped {
                 }
                 let last = kept.pop().expect("two at least");
                 let kept = format!("{} and {last}", kept.join(", "));
+                let on = match error {
+                    // Training that has diverged does so again.
+                    Error::Data(_) => "a run with other options needs another folder, or --force",
+                    _ => &on,
+                };
                 text.note(format_args!("{folder} keeps its {kept}; {on}"));
                 error
             }

@@ -110,8 +110,12 @@ pub(super) fn tell(
                     Control::Noise => "with noise as source",
                     Control::TargetOnly => "labelled target rows alone",
                 };
+                let note = match options.select {
+                    Select::BestTest => " (both chosen by the test labels)",
+                    _ => "",
+                };
                 text.line(format_args!(
-                    "{what}: {} ± {} %; the run has {:+.2} ± {} more",
+                    "{what}: {} ± {} %; the run has {:+.2} ± {} more{note}",
                     percent(control.mean),
                     percent(control.std),
                     control.gain_mean.unwrap_or_default(),
@@ -124,36 +128,14 @@ pub(super) fn tell(
             ))?;
         }
         _ => {
-            text.line("accuracy on the unlabelled target: unknown, its rows have no ground truth")?;
-            if !summary.controls.is_empty() {
-                text.line(
-                    "so nothing can be said of --baseline and --control: --check-transfer compares \
-                     on the labelled rows",
-                )?;
-            }
+            text.line("accuracy on the unlabelled target: unknown, its rows have no ground truth")?
         }
     }
     if let Some(why) = without_pseudo_labels(summary, options) {
         text.line(why)?;
     }
     if let Some(transfer) = &summary.transfer {
-        let gains = transfer.gains.iter().map(|gain| {
-            format!(
-                "{:+.1} ± {:.1} to {}",
-                gain.mean,
-                gain.standard_error,
-                gain.control.name()
-            )
-        });
-        let gains: Vec<String> = gains.collect();
-        text.line(format_args!(
-            "on labelled target rows held out in {} folds: {:.1} %, {} (± standard error): \
-                     {}",
-            transfer.folds,
-            transfer.accuracy,
-            gains.join(", "),
-            transfer.verdict
-        ))?;
+        text.line(transfer)?;
     }
     text.line(format_args!("{ms_per_epoch:.2} ms per epoch and partition"))?;
     text.line(format_args!(
