@@ -427,6 +427,10 @@ fn options_that_cannot_work_are_usage_errors() {
         ("--temperature 0", "--temperature"),
         ("--margin 0.3", "--alignment margin"),
         ("--alignment margin --margin=-1", "--margin"),
+        (
+            "--init model.safetensors --members 3",
+            "leave --members out",
+        ),
         ("--patience 5", "--select consensus"),
         ("--recipe paper --patience 5", "--select consensus"),
         ("--select last --patience 5", "--select consensus"),
@@ -603,6 +607,14 @@ fn a_precision_of_cuda_devices_alone_is_told_on_the_cpu() {
     assert!(!said("--precision fp32 --out b"));
     let words = ["--precision", "fp32, tf32 or bf16"];
     fails(at, &format!("{SHORT} --precision fp16"), 2, &words);
+    // A recipe would be one by name alone beside what the other's run has written.
+    let words = ["a/config.toml", "lr", "--recipe paper would not change"];
+    fails(
+        at,
+        "train --config a/config.toml --recipe paper --out d",
+        1,
+        &words,
+    );
     // It goes on in the same precision, and says so again.
     let said = text(&ssan(at, "train --config a/config.toml --out c").stderr);
     assert!(said.contains("--precision tf32"), "{said}");

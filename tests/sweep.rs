@@ -370,7 +370,7 @@ fn a_run_that_fails_does_not_keep_the_others_from_theirs() {
 
 #[test]
 fn a_file_that_cannot_work_is_refused_in_words() {
-    let cases: [(&str, i32, &[&str]); 14] = [
+    let cases: [(&str, i32, &[&str]); 16] = [
         ("[[tasks]]\nname = ' '", 1, &["name is empty"]),
         (
             "[[tasks]]\nname = \"a\\u001b[31m\"",
@@ -412,6 +412,17 @@ fn a_file_that_cannot_work_is_refused_in_words() {
             "[[tasks]]\nname = 'a'\n[grid]\nlr = 0.1",
             1,
             &["[grid] lr is no list"],
+        ),
+        (
+            "[[tasks]]\nname = 'a'\n[[variants]]\nname = 'b'\ninit_scale = 'small'\n[grid]\n\
+             init-scale = ['fan-in']",
+            1,
+            &["[grid] goes over init-scale, which `b` sets"],
+        ),
+        (
+            "[[tasks]]\nname = 'a'\ninit_scale = 'small'\ninit-scale = 'fan-in'",
+            1,
+            &["`a`", "two spellings"],
         ),
     ];
     for (text, code, words) in cases {

@@ -10,12 +10,28 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::Cli;
 use super::options::TrainArgs;
-use crate::error::{Error, Result};
+use crate::error::{Cause, Error, Result};
 use crate::run::{CONFIG, Config, Fingerprints, RunDirectory};
 
 /// Options that say where and how to run, not what: none of them is in a file.
 const OUTSIDE: [&str; 8] = [
     "out", "force", "resume", "config", "json", "quiet", "verbose", "help",
+];
+
+/// Options that stand for something else in each recipe.
+const OF_RECIPE: [&str; 12] = [
+    "nepoch",
+    "members",
+    "lr",
+    "lr-schedule",
+    "warm-up",
+    "normalise",
+    "init-scale",
+    "logits",
+    "alpha",
+    "beta",
+    "over-classes",
+    "pseudo-labels",
 ];
 
 /// Options that may be given beside `--resume`: with them the run is the same.
@@ -61,6 +77,10 @@ pub(super) fn expand(words: &[OsString], matches: &ArgMatches) -> Result<TrainAr
     };
     let config = Config::load(&file)?;
     let given = given(matches);
+    if given.contains("recipe") {
+        check_recipe(&config.options, &alone.recipe())
+            .map_err(|cause| Error::file(&file, cause))?;
+    }
     let from_file = words_of(&config.options, &given).map_err(|cause| Error::file(&file, cause))?;
     let at = words
         .iter()
@@ -92,6 +112,30 @@ pub(super) fn parse(words: &[OsString]) -> Result<TrainArgs> {
     let matches = matches.map_err(|e| Error::Usage(first_line(&e)))?;
     let (_, train) = matches.subcommand().expect("train was given");
     expand(words, train)
+}
+
+/// Refuses `options` of a file that hold another recipe's values: with these, the recipe would be one by
+/// name alone.
+fn check_recipe(options: &toml::Table, recipe: &str) -> Cause<()> {
+    if options.get("recipe").and_then(toml::Value::as_str) == Some(recipe) {
+        return Ok(());
+    }
+    let known = names();
+    let of_recipe = known
+        .iter()
+        .filter(|(long, _)| OF_RECIPE.contains(&long.as_str()));
+    let held: Vec<String> = of_recipe
+        .filter(|(_, all)| all.iter().any(|name| options.contains_key(name)))
+        .map(|(long, _)| long.clone())
+        .collect();
+    match held.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "sets {}, which --recipe {recipe} would not change: give --recipe without --config, or \
+             take these out of the file",
+            held.join(", ")
+        )),
+    }
 }
 
 /// The fingerprints of the files that `given` options do not name.
@@ -144,6 +188,23 @@ pub(super) fn words_of(
         }
     }
     Ok(words)
+}
+
+/// `options` by their long names, whatever spelling they stand under; a name that is no option's stays.
+///
+/// # Errors
+/// The cause: an option stands there under two spellings.
+pub(super) fn by_long_name(options: toml::Table) -> Cause<toml::Table> {
+    let known = names();
+    let mut renamed = toml::Table::new();
+    for (name, value) in options {
+        let option = known.iter().find(|(_, all)| all.contains(&name));
+        let long = option.map_or(&name, |(long, _)| long).clone();
+        if renamed.insert(long, value).is_some() {
+            return Err(format!("`{name}` stands there twice, in two spellings"));
+        }
+    }
+    Ok(renamed)
 }
 
 /// A value as a word of a command line.

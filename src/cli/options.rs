@@ -123,7 +123,7 @@ pub(super) struct TrainArgs {
     pub partition: Option<usize>,
 
     /// Networks trained for each partition, from different initial weights, that label by vote
-    /// [paper: 1; robust: 3]
+    /// [paper: 1; robust: 3; 1 with --init]
     #[arg(long, value_name = "S", help_heading = "Training")]
     pub members: Option<usize>,
 
@@ -195,7 +195,7 @@ pub(super) struct TrainArgs {
     #[arg(long, value_enum, help_heading = "Comparison")]
     pub control: Option<ControlName>,
 
-    /// Initial parameters of every partition, instead of drawn ones
+    /// Initial parameters of every partition, instead of drawn ones; one network each
     #[arg(long, value_name = "FILE.safetensors", help_heading = "Training")]
     pub init: Option<PathBuf>,
 
@@ -787,7 +787,16 @@ impl TrainArgs {
         let positive = |x: f64| x > 0.0;
         let lr = self.lr.unwrap_or(recipe.lr);
         let decay = self.weight_decay.unwrap_or(recipe.weight_decay);
-        let members = self.members.unwrap_or(recipe.members);
+        let members = match (&self.init, self.members) {
+            (None, given) => given.unwrap_or(recipe.members),
+            (Some(_), None | Some(1)) => 1,
+            (Some(_), Some(members)) => {
+                return Err(usage(format!(
+                    "--members {members} with --init: networks that begin with the same parameters \
+                     stay the same; leave --members out",
+                )));
+            }
+        };
         let common = self.d_common.unwrap_or(recipe.common);
         Ok(Options {
             objective: self.objective(recipe.objective)?,

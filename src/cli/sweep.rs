@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::config::{self, words_of};
+use super::config::{self, by_long_name, words_of};
 use super::output::{Talk, Text, complain, counted};
 use super::train;
 use crate::data::legible;
@@ -121,7 +121,7 @@ struct Cell {
 }
 
 /// Options that say on what a cell is trained, which may be another machine when it goes on.
-const MACHINE: [&str; 4] = ["device", "cuda", "max-memory", "max_memory"];
+const MACHINE: [&str; 3] = ["device", "cuda", "max-memory"];
 
 /// More runs than anybody waits for: most likely a slip in a grid.
 const MOST_CELLS: usize = 10_000;
@@ -139,8 +139,35 @@ struct Record {
 }
 
 impl File {
+    /// Brings all options to their long names, so that each place that gives one is seen to; refuses a
+    /// grid over what a task or variant sets.
+    fn spell_out(&mut self) -> Cause<()> {
+        let named = self.tasks.iter_mut().chain(&mut self.variants);
+        let named = named.map(|named| (format!("`{}`", legible(&named.name)), &mut named.options));
+        let shared = [("[options]", &mut self.options), ("[grid]", &mut self.grid)];
+        let shared = shared.map(|(place, options)| (place.to_string(), options));
+        for (place, options) in shared.into_iter().chain(named) {
+            let renamed = by_long_name(std::mem::take(options));
+            *options = renamed.map_err(|cause| format!("{place}: {cause}"))?;
+        }
+        for named in self.tasks.iter().chain(&self.variants) {
+            if let Some(option) = self
+                .grid
+                .keys()
+                .find(|name| named.options.contains_key(*name))
+            {
+                return Err(format!(
+                    "[grid] goes over {option}, which `{}` sets: leave it to one of them",
+                    legible(&named.name)
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// All runs, task by task.
-    fn cells(self) -> Cause<Vec<Cell>> {
+    fn cells(mut self) -> Cause<Vec<Cell>> {
+        self.spell_out()?;
         if self.tasks.is_empty() {
             return Err("has no [[tasks]]".to_string());
         }
@@ -278,7 +305,12 @@ pub(super) fn run(args: &SweepArgs) -> Result<()> {
             if here {
                 let words = words_of(&cell.options, &BTreeSet::new()).expect("they were checked");
                 let folder = out.join(&cell.folder);
-                text.line(format_args!("{}: {}", folder.display(), words.join(" ")))?;
+                let recipe = match cell.options.contains_key("recipe") {
+                    true => String::new(),
+                    false => format!(" (recipe {})", parse(cell, &[])?.recipe()),
+                };
+                let (folder, words) = (folder.display(), words.join(" "));
+                text.line(format_args!("{folder}: {words}{recipe}"))?;
             }
         }
         return Ok(());
