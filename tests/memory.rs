@@ -234,12 +234,14 @@ fn replaying_keeps_nothing_on_a_card() {
     for _ in 0..card::times(200, 3) {
         drop(long.run(steps).unwrap());
     }
-    assert_eq!(free(), with, "10 000 steps keep memory of the card");
+    // Others may use the card a little too.
+    let alike = |now: usize, before: usize| now.abs_diff(before) < 4 << 20;
+    assert!(alike(free(), with), "10 000 steps keep memory of the card");
     drop(long);
     for _ in 0..20 {
         warm(session().unwrap()).unwrap();
     }
-    assert_eq!(free(), without, "sessions keep memory of the card");
+    assert!(alike(free(), without), "sessions keep memory of the card");
 }
 
 /// In groups a run takes less, about as much as foretold, and more groups take less still.
@@ -387,20 +389,21 @@ fn a_card_takes_what_the_recording_says() {
     let plan = |room: usize, less: usize| {
         let bytes = bytes(launch::Layout::of_partitions(&two, 2 * room)) - less;
         let plan = Plan::new(&task, 9, &options, None, None).unwrap();
-        let limit = Limit::of_card(None, bytes);
+        let limit = Limit::of_card(Some(bytes as u64), 1 << 40);
         plan.on_card::<f32>(&problem, &options, &initial, limit)
     };
     assert_eq!(plan(9, 0).groups.count(), 1);
     assert_eq!(plan(9, 1).groups.at_once(), 5);
     assert_eq!(plan(3, 0).groups.at_once(), 3);
-    assert!(plan(3, 0).reason.ends_with("free on the card"));
     // Of a single partition the device says that it does not fit.
     assert_eq!(plan(1, 1).groups.at_once(), 1);
-    let given = |bytes| Limit::of_card(Some(bytes), 1000).to_string();
-    assert_eq!(
-        [given(999), given(1001)],
-        ["--max-memory allows 999 B", "1000 B are free on the card"]
-    );
+    // A part of a card stays free, a twentieth of a large one.
+    let of = |given, free| Limit::of_card(given, free).to_string();
+    assert_eq!(of(Some(999), 1 << 30), "--max-memory allows 999 B");
+    let free = "are free on the card, less a reserve";
+    assert_eq!(of(Some(1 << 30), 1 << 30), format!("768.0 MiB {free}"));
+    assert_eq!(of(None, 100 << 30), format!("95.0 GiB {free}"));
+    assert_eq!(of(None, 1 << 20), format!("0 B {free}"));
 }
 
 /// What is refused is told with the figure and with options that fit.

@@ -497,6 +497,9 @@ impl Card {
         launches: &Launches,
         note: &mut Option<String>,
     ) -> Result<HashMap<(&'static str, Rung), Kernel>> {
+        // Looking a function up does not, and another thread may have opened the card.
+        let bound = self.context.bind_to_thread();
+        bound.map_err(|e| failed("taking up the card", e))?;
         let mut kernels = HashMap::new();
         let lists = [&launches.forward, &launches.backward, &launches.update];
         for launch in lists.into_iter().flatten() {
@@ -532,12 +535,19 @@ impl Card {
         }
         let architecture = nvrtc::architecture_for(self.capability)?;
         let cache = nvrtc::Cache::find();
-        let (compiled, said) = cache.compile(source, T::C_NAME, rung, &architecture)?;
+        let load = |compiled: nvrtc::Compiled| {
+            let _alone = exclusive();
+            self.context.load_module(Ptx::from_binary(compiled.cubin))
+        };
+        let (compiled, mut said) = cache.compile(source, T::C_NAME, rung, &architecture)?;
+        let module = load(compiled).or_else(|_| {
+            // What is stored may be of another library that called itself the same.
+            let (compiled, renewed) = cache.renew(source, T::C_NAME, rung, &architecture)?;
+            said = renewed;
+            load(compiled)
+                .map_err(|e| failed(&format!("loading the kernels of {}.cu", source.name), e))
+        })?;
         *note = said.or(note.take());
-        let _alone = exclusive();
-        let module = self.context.load_module(Ptx::from_binary(compiled.cubin));
-        let module =
-            module.map_err(|e| failed(&format!("loading the kernels of {}.cu", source.name), e))?;
         modules.insert((source.name, T::C_NAME, rung), module.clone());
         Ok(module)
     }

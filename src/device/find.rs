@@ -8,7 +8,8 @@ use cudarc::driver::{DriverError, result};
 use super::{cuda, nvrtc};
 use crate::error::{Error, Result};
 
-/// The oldest driver, by the CUDA version it supports: all functions used here exist from it on.
+/// The oldest driver, by the CUDA version it supports: all functions that training uses exist from it
+/// on.
 const OLDEST_DRIVER: (i32, i32) = (12, 0);
 
 /// A card.
@@ -57,7 +58,8 @@ pub(super) fn first_usable() -> std::result::Result<usize, String> {
     Err(first_reason.unwrap_or_else(|| "there is no CUDA device".to_string()))
 }
 
-/// Whether the card can be used: it is there, and NVRTC makes code that it and the driver take.
+/// Whether the card can be used: it is there, NVRTC makes code that it and the driver take, and the
+/// driver opens it.
 ///
 /// # Errors
 /// What is missing.
@@ -76,11 +78,19 @@ pub(super) fn usable(ordinal: usize) -> Result<()> {
     if compiler.0 > driver.0 {
         return Err(Error::Device(format!(
             "NVRTC {}.{} makes code for a newer driver than this one, which supports CUDA up to \
-             {}.{}; update the driver, or install NVRTC {}: `pip install nvidia-cuda-nvrtc-cu{}`",
-            compiler.0, compiler.1, driver.0, driver.1, driver.0, driver.0
+             {}.{}; update the driver, or install NVRTC {major} (`pip install \
+             nvidia-cuda-nvrtc-cu{major}`) and put a folder first on LD_LIBRARY_PATH in which \
+             libnvrtc.so is a link to its libnvrtc.so.{major}",
+            compiler.0,
+            compiler.1,
+            driver.0,
+            driver.1,
+            major = driver.0
         )));
     }
-    nvrtc::architecture_for(capability(ordinal)?).map(drop)
+    nvrtc::architecture_for(capability(ordinal)?)?;
+    // Others may have taken it for themselves, or all of its memory.
+    cuda::free_memory(ordinal).map(drop)
 }
 
 /// All that was found, and the reason where there is nothing, as `ssan devices` prints it.
@@ -131,7 +141,7 @@ fn gib(bytes: usize) -> f64 {
 }
 
 /// The CUDA version that the driver supports, once it is started.
-fn driver() -> Result<(i32, i32)> {
+pub(super) fn driver() -> Result<(i32, i32)> {
     static DRIVER: OnceLock<std::result::Result<(i32, i32), String>> = OnceLock::new();
     let driver = DRIVER.get_or_init(|| {
         // SAFETY: loads and unloads a library of NVIDIA's, whose initialisers may run anywhere.

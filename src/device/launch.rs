@@ -211,19 +211,27 @@ pub struct Launches {
 }
 
 impl Launches {
+    /// Networks of the kind in `graph` that kernels can count side by side: the update goes over a
+    /// parameter of all of them.
+    pub fn most_networks<T: Real>(graph: &Graph<T>) -> usize {
+        let parameters = graph.parameters().iter();
+        let largest = parameters.map(|var| var.shape.block()).max();
+        (LARGEST_SPAN / largest.unwrap_or(1).max(1)).min(GRID_LIMIT)
+    }
+
     /// Whether kernels can count what `graph` works on.
     ///
     /// # Errors
-    /// There are more partitions, rows of tiles or elements of a variable than they can count.
+    /// There are more networks, rows of tiles or elements of a variable than they can count.
     pub fn check<T: Real>(graph: &Graph<T>) -> Result<()> {
         let refused = |what: String| {
             let remedy = "use a smaller --partition or --d_common, or --device cpu";
             Err(Error::Device(format!("{what}; {remedy}")))
         };
-        if graph.partitions() > GRID_LIMIT {
-            let partitions = graph.partitions();
+        let (networks, most) = (graph.partitions(), Launches::most_networks(graph));
+        if networks > most {
             return refused(format!(
-                "{partitions} partitions at once, a kernel takes {GRID_LIMIT}"
+                "{networks} networks at once, a kernel takes {most}"
             ));
         }
         for info in &graph.vars {
@@ -438,6 +446,18 @@ mod tests {
         assert!(Launches::check(&Graph::<f32>::new(GRID_LIMIT)).is_ok());
         let partitions = Launches::check(&Graph::<f32>::new(GRID_LIMIT + 1)).unwrap_err();
         assert!(partitions.to_string().contains("--partition"));
+        // A parameter is counted over all networks, where it has values of its own in each.
+        let many = |networks: usize| {
+            let mut graph = Graph::<f32>::new(networks);
+            graph.parameter("w", 1 << 13, 1 << 13, Vec::new());
+            Launches::check(&graph)
+        };
+        assert!(many(31).is_ok());
+        let error = many(32).unwrap_err().to_string();
+        assert!(
+            error.contains("32 networks at once, a kernel takes 31"),
+            "{error}"
+        );
         for (rows, cols) in [(1 << 16, 1 << 15), (MOST_ROWS + 1, 1)] {
             let mut graph = Graph::<f32>::new(1);
             graph.shared("much", rows, cols);

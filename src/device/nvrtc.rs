@@ -71,14 +71,16 @@ pub fn architectures() -> Result<Vec<i32>> {
 }
 
 /// The architecture to compile for, to run on a card of compute capability `(major, minor)`: its
-/// own, or the nearest older one of the same major number, whose machine code it also runs.
+/// own, or the oldest of the same major number, whose machine code it also runs. Others in between
+/// may be of embedded systems, whose code no card runs.
 ///
 /// # Errors
 /// This NVRTC knows neither; or as [`version`].
 pub fn architecture_for((major, minor): (i32, i32)) -> Result<String> {
     let (version, known) = (version()?, architectures()?);
     let own = 10 * major + minor;
-    let best = known.iter().rfind(|&&a| a / 10 == major && a <= own);
+    let best = known.iter().find(|&&a| a == own);
+    let best = best.or_else(|| known.iter().find(|&&a| a / 10 == major && a < own));
     best.map(|a| format!("sm_{a}")).ok_or_else(|| {
         let list: Vec<String> = known.iter().map(|a| format!("sm_{a}")).collect();
         let advice = match known.last() {
@@ -164,6 +166,8 @@ fn options(real: &str, rung: Rung, architecture: &str) -> Vec<String> {
         format!("--gpu-architecture={architecture}"),
         format!("-DREAL={real}"),
         "--std=c++17".to_string(),
+        // Before 13.2 NVRTC takes a lambda with `auto` parameters for one of the host.
+        "--device-as-default-execution-space".to_string(),
         // Source lines in what compute-sanitizer and the profilers report.
         "--generate-line-info".to_string(),
         // Registers and spills in the log.
@@ -368,6 +372,21 @@ impl Cache {
         if let Some(compiled) = self.get(&key) {
             return Ok((compiled, None));
         }
+        self.renew(source, real, rung, architecture)
+    }
+
+    /// As [`Cache::compile`], but anew whatever is stored.
+    ///
+    /// # Errors
+    /// As [`compile`].
+    pub fn renew(
+        &self,
+        source: &Source,
+        real: &str,
+        rung: Rung,
+        architecture: &str,
+    ) -> Result<(Compiled, Option<String>)> {
+        let key = key(source, real, rung, architecture)?;
         let compiled = compile(source, real, rung, architecture)?;
         let note = self.put(&key, &compiled).err().map(|e| {
             format!("compiled kernels cannot be kept, so that every run compiles them: {e}")

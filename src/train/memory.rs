@@ -7,7 +7,7 @@ use bytesize::ByteSize;
 use super::session::recorded_group;
 use super::{Control, Groups, Options, Problem, Select};
 use crate::data::{Features, Task};
-use crate::device::launch::Layout;
+use crate::device::launch::{Launches, Layout};
 use crate::error::{Error, Result};
 use crate::memory::available;
 use crate::model::{Form, Layers, Parameters};
@@ -47,10 +47,13 @@ impl Limit {
         }
     }
 
-    /// The `given` number of bytes where fewer than the `free` ones of a CUDA device, else these.
+    /// The `given` number of bytes where fewer than the `free` ones of a CUDA device, else these but
+    /// for a reserve: modules, streams, graphs and the driver's rounding take some too, and who else
+    /// uses the card may take more.
     pub fn of_card(given: Option<u64>, free: usize) -> Limit {
+        let reserve = CARD_RESERVE.max(free as f64 / 20.0);
         let free = Limit {
-            bytes: free as f64,
+            bytes: (free as f64 - reserve).max(0.0),
             origin: Origin::Card,
         };
         let given = given.and_then(|bytes| Limit::of_host(Some(bytes)));
@@ -66,10 +69,13 @@ impl fmt::Display for Limit {
         match self.origin {
             Origin::Given => write!(f, "--max-memory allows {size}"),
             Origin::Host => write!(f, "{size} are available"),
-            Origin::Card => write!(f, "{size} are free on the card"),
+            Origin::Card => write!(f, "{size} are free on the card, less a reserve"),
         }
     }
 }
+
+/// Bytes of a CUDA device that are left free at least.
+const CARD_RESERVE: f64 = (256 << 20) as f64;
 
 /// A number of bytes for people.
 pub fn shown(bytes: f64) -> String {
@@ -319,7 +325,9 @@ impl Plan {
             let layout = Layout::of_partitions(&graph, partitions * problem.members);
             layout.bytes::<T>().into_iter().sum::<usize>() as f64
         };
-        let room = most_that_fit(self.groups.at_once(), |n| needed(n) <= limit.bytes);
+        let most = Launches::most_networks(&graph) / problem.members;
+        let at_once = self.groups.at_once().min(most.max(1));
+        let room = most_that_fit(at_once, |n| needed(n) <= limit.bytes);
         let all = self.groups.partitions();
         self.shrink(room.max(1), needed(all), limit);
         self

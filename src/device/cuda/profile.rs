@@ -6,15 +6,20 @@ use cudarc::driver::sys::{CUdevice_attribute, CUevent_flags};
 use cudarc::driver::{CudaEvent, CudaStream, DriverError, result};
 
 use super::{Arena, Cuda, exclusive, failed};
+use crate::device::find;
 use crate::device::launch::Launches;
 use crate::device::profile::{Part, Phase};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::median::median;
 use crate::real::Real;
 
 /// Launches of one kernel in one measurement: what starting a measurement costs is spread over
 /// them.
 const COPIES: usize = 20;
+
+/// The oldest driver that can time: cudarc asks events by a function that older ones lack, and would
+/// panic.
+const OLDEST_TIMING: (i32, i32) = (12, 8);
 
 /// What a card could do at best.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +168,13 @@ impl<T: Real> Cuda<T> {
         repetitions: usize,
         enqueue: impl Fn() -> Result<()>,
     ) -> Result<f64> {
+        let driver = find::driver()?;
+        if driver < OLDEST_TIMING {
+            return Err(Error::Device(format!(
+                "kernels are timed by a function of CUDA {}.{}, the driver is of {}.{}: update it",
+                OLDEST_TIMING.0, OLDEST_TIMING.1, driver.0, driver.1
+            )));
+        }
         for _ in 0..warm_up {
             enqueue()?;
         }
