@@ -702,6 +702,25 @@ fn npz_of_a_sparse_matrix() {
         &outside,
     );
     refused(of("bsr", csr, values), &["format bsr", "csr"]);
+    // Diagonals, which are a matrix of their own.
+    let diagonals = npz(&[
+        ("format", npy("|S3", "False", "()", b"dia")),
+        (
+            "shape",
+            npy(
+                "<i8",
+                "False",
+                "(2,)",
+                &[2u64, 2].map(u64::to_le_bytes).concat(),
+            ),
+        ),
+        ("data", npy("<f8", "False", "(1, 2)", &floats(&[3.0, 4.0]))),
+        ("offsets", npy("<i4", "False", "(1,)", &[0; 4])),
+    ]);
+    refused(
+        read("x.npz", diagonals, &Keys::default()),
+        &["x.npz", "format dia", "csr, csc or coo"],
+    );
     refused(
         of("csr", csr, &[4.0, f64::NAN, 2.0]),
         &["row 1, column 1", "NaN"],

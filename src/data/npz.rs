@@ -78,25 +78,25 @@ impl<'a> Npz<'a> {
         let [Some(format), Some(shape), Some(data)] = ["format", "shape", "data"].map(find) else {
             return Ok(());
         };
-        let places = [["indptr", "indices"], ["row", "col"]];
-        let found = places
-            .into_iter()
-            .find_map(|[a, b]| Some([find(a)?, find(b)?]));
-        let Some(places) = found else {
+        // What cannot be read as text is something else of that name.
+        let Ok(Values::Text(name)) = self.read(format) else {
             return Ok(());
         };
-        let Values::Text(name) = self.read(format)? else {
-            return Ok(());
-        };
-        let coo = self.entries[places[0]].name == "row";
-        let layout = match name.first().map(String::as_str) {
-            Some("csr") if !coo => Layout::Csr,
-            Some("csc") if !coo => Layout::Csc,
-            Some("coo") if coo => Layout::Coo,
-            name => {
+        let find = |name: &str| self.entries.iter().position(|entry| entry.name == name);
+        let pair = |[a, b]: [&str; 2]| Some([find(a)?, find(b)?]);
+        let (ends, places) = (pair(["indptr", "indices"]), pair(["row", "col"]));
+        let name = name.first().map_or("?", String::as_str);
+        let (layout, places) = match (name, ends, places) {
+            ("csr", Some(places), _) => (Layout::Csr, places),
+            ("csc", Some(places), _) => (Layout::Csc, places),
+            ("coo", _, Some(places)) => (Layout::Coo, places),
+            ("csr" | "csc" | "coo", ..) => return Ok(()),
+            // The values of others could pass for a matrix of features.
+            (_, None, None) if !["bsr", "dia"].contains(&name) => return Ok(()),
+            _ => {
                 return Err(format!(
                     "holds a sparse matrix in the format {}: save it as csr, csc or coo",
-                    legible(name.unwrap_or("?"))
+                    legible(name)
                 ));
             }
         };
