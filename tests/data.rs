@@ -1019,6 +1019,16 @@ fn names_and_paths_are_found() {
         find("d", Path::new("/nowhere")),
         &["/nowhere cannot be read", "--data-dir"],
     );
+    // What can be nothing but a path is none of the names.
+    for path in ["nope.npz", "some/where", "/nowhere/d"] {
+        let words = format!("{path}: there is no such file; a path begins at the current folder");
+        let error = refused(find(path, Path::new("/nowhere")), &[&words]);
+        assert_eq!(error.exit_code(), 2);
+    }
+    let there = format!("b.csv: there is no such file; there is {}", b.display());
+    refused(find("b.csv", folder.path()), &[&there]);
+    let name = folder.path().to_str().unwrap();
+    refused(find(name, Path::new("/nowhere")), &["is a folder"]);
 }
 
 #[test]

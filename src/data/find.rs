@@ -10,13 +10,29 @@ use crate::error::{Error, Result};
 /// extension `.mat`, `.npz`, `.npy` or `.csv`, the first of these that exists.
 ///
 /// # Errors
-/// There is no such file; the message lists the names that there are.
+/// There is no such file; of what is no path, the message lists the names that there are.
 pub fn find(name: &str, data_dir: &Path) -> Result<PathBuf> {
     let extensions = Format::ALL.iter();
     let named = extensions.map(|(extension, _)| data_dir.join(format!("{name}.{extension}")));
     let mut candidates = [PathBuf::from(name)].into_iter().chain(named);
     if let Some(path) = candidates.find(|path| path.is_file()) {
         return Ok(path);
+    }
+    let path = Path::new(name);
+    if path.is_dir() {
+        return Err(Error::Usage(format!(
+            "{name} is a folder: name a file in it"
+        )));
+    }
+    if path.components().count() > 1 || Format::of(path).is_some() {
+        let beside = data_dir.join(path);
+        let hint = match beside.is_file() {
+            true => format!("there is {}", beside.display()),
+            false => "a path begins at the current folder, or at /".to_string(),
+        };
+        return Err(Error::Usage(format!(
+            "{name}: there is no such file; {hint}"
+        )));
     }
     let folder = data_dir.display();
     let found = match names(data_dir) {
