@@ -1293,6 +1293,15 @@ fn splits_in_json() {
     );
     let split = json(r#"{"labelled":[1],"unlabelled":[2]}"#).unwrap();
     assert_eq!(split.source, [0, 1, 2]);
+    // A run's list, if it leaves no choice.
+    let one = r#"{"source":[1,0],"labelled":[1],"unlabelled":[2]}"#;
+    let list = |splits: &[&str]| format!("{{\"partitions\": [{}]}}\n", splits.join(","));
+    assert_eq!(json(&list(&[one])).unwrap(), json(one).unwrap());
+    for n in [0, 2] {
+        let words = format!("a run's list of the splits of {n} partitions: one entry");
+        refused(json(&list(&vec![one; n])), &["split.json", &words]);
+    }
+    refused(json(&list(&["{}"])), &["missing field `labelled`"]);
     for (text, words) in [
         (
             r#"{"labelled":[1],"unlabelled":[3]}"#,

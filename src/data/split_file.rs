@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::arrays::{Arrays, Cause, legible, list, locate};
 use super::domain::Format;
@@ -23,13 +24,21 @@ struct Json {
     unlabelled: Vec<usize>,
 }
 
+/// A run's `splits.json`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct List<S> {
+    partitions: Vec<S>,
+}
+
 /// Reads the split in a JSON file `{"source": […], "labelled": […], "unlabelled": […]}`, where
 /// rows count from 0 and `source` may be left out for all labelled source rows, or in a `.mat`
 /// file with `source_index`, `target_training_index` and `target_test_index`, where they count
-/// from 1.
+/// from 1. The `splits.json` of a run of one partition serves too.
 ///
 /// # Errors
-/// The file is missing or damaged, or its rows do not fit `task`.
+/// The file is missing or damaged, is that of a run of several partitions, or its rows do not fit
+/// `task`.
 pub fn read_split(path: &Path, task: &Task) -> Result<Split> {
     let bytes = files::read(path)?;
     let split = match Format::of(path) {
@@ -40,12 +49,25 @@ pub fn read_split(path: &Path, task: &Task) -> Result<Split> {
 }
 
 fn from_json(bytes: &[u8], task: &Task) -> Cause<Split> {
-    let json: Json = serde_json::from_slice(bytes).map_err(|e| {
+    let wrong = |e: serde_json::Error| {
         format!(
             "{}: a split is {{\"source\":[…],\"labelled\":[…],\"unlabelled\":[…]}}, rows counted from 0",
             legible(&e.to_string())
         )
-    })?;
+    };
+    let listed = serde_json::from_slice::<List<IgnoredAny>>(bytes);
+    let json: Json = match listed.map(|list| list.partitions.len()) {
+        Err(_) => serde_json::from_slice(bytes).map_err(wrong)?,
+        Ok(1) => {
+            let list: List<Json> = serde_json::from_slice(bytes).map_err(wrong)?;
+            list.partitions.into_iter().next().expect("there is one")
+        }
+        Ok(n) => {
+            return Err(format!(
+                "is a run's list of the splits of {n} partitions: one entry of `partitions` alone, in a file of its own, is a split"
+            ));
+        }
+    };
     let split = Split {
         source: json.source.unwrap_or_else(|| task.source_rows()),
         labelled: json.labelled,
