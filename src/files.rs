@@ -20,7 +20,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     let unreadable = |e: std::io::Error| Error::file(path, format!("cannot be read: {e}"));
     let data = std::fs::metadata(path).map_err(unreadable)?;
     if !data.is_file() {
-        return Err(Error::file(path, "is no regular file: name a data file"));
+        let cause = match data.is_dir() {
+            true => "is a folder, no regular file: name a file, for instance one in it",
+            false => "is no regular file: name one",
+        };
+        return Err(Error::file(path, cause));
     }
     affordable(data.len(), 1).map_err(|cause| Error::file(path, cause))?;
     std::fs::read(path).map_err(unreadable)

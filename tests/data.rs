@@ -1041,7 +1041,8 @@ fn files_that_are_none() {
     refused(read("a.txt", "1", &Keys::default()), &["a.txt", ".npz"]);
     let inner = folder.path().join("b.mat");
     std::fs::create_dir(&inner).unwrap();
-    refused(read_domain(&inner, &Keys::default()), &["no regular file"]);
+    let words = ["b.mat: is a folder, no regular file: name a file"];
+    refused(read_domain(&inner, &Keys::default()), &words);
     assert_eq!(read("A.CSV", "1,2\n", &Keys::default()).unwrap().name, "A");
 }
 
