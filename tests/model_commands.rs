@@ -114,6 +114,57 @@ fn predictions_are_those_of_the_run() {
     assert!(found[20..].iter().all(|line| line[1] == "cat"));
 }
 
+/// What is there stays, unless it is asked to be replaced; what is read and what is a run's always.
+#[test]
+fn predictions_replace_no_file_unasked() {
+    let folder = trained();
+    let at = folder.path();
+    let read = |name: &str| std::fs::read(at.join(name)).unwrap();
+    let (samples, own) = (read("target.csv"), read("run/predictions.csv"));
+    let line = "predict run --input target.csv --out";
+    write(at, "mine.csv", "mine");
+    let words = ["mine.csv: is there already", "--force", "--out"];
+    fails(at, &format!("{line} mine.csv"), 1, &words);
+    assert_eq!(read("mine.csv"), b"mine");
+    passes(at, &format!("{line} mine.csv --force"));
+    assert_ne!(read("mine.csv"), b"mine");
+
+    std::fs::copy(at.join("run/model-0.safetensors"), at.join("model.csv")).unwrap();
+    #[cfg(unix)]
+    for (to, link) in [("target.csv", "samples.csv"), ("run/summary.json", "x.csv")] {
+        std::os::unix::fs::symlink(to, at.join(link)).unwrap();
+    }
+    #[cfg(unix)]
+    for (out, word) in [
+        ("samples.csv", "the samples"),
+        ("x.csv", "belongs to the run"),
+    ] {
+        fails(at, &format!("{line} {out} --force"), 1, &[out, word]);
+    }
+    for (line, words) in [
+        (
+            format!("{line} target.csv"),
+            "target.csv: holds the samples",
+        ),
+        (format!("{line} ./run/../target.csv"), "holds the samples"),
+        (
+            line.replace("run", "model.csv") + " model.csv",
+            "model.csv: holds the model",
+        ),
+        (format!("{line} run/predictions.csv"), "belongs to the run"),
+    ] {
+        for force in ["", " --force"] {
+            fails(at, &format!("{line}{force}"), 1, &[words, "--out"]);
+        }
+    }
+    assert!(read("target.csv") == samples && read("run/predictions.csv") == own);
+    // One that the run has not written yet is its own already.
+    std::fs::remove_file(at.join("run/predictions.csv")).unwrap();
+    let words = ["run/predictions.csv: belongs to the run"];
+    fails(at, &format!("{line} run/predictions.csv"), 1, &words);
+    passes(at, &format!("{line} run/labels.csv"));
+}
+
 /// `.npy` has the probabilities, whose largest are the classes of the `.csv`.
 #[test]
 fn probabilities_as_an_array() {

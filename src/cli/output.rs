@@ -1,11 +1,13 @@
 //! Where text for people and for programs goes. A reader that has gone away ends nothing.
 
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use clap::Args;
 use comfy_table::{Table, presets};
 
 use crate::error::{Error, Result};
+use crate::run::RunDirectory;
 
 /// Writes a line to standard error.
 pub(super) fn complain(line: &str) {
@@ -32,6 +34,26 @@ pub(super) fn write(bytes: &[u8]) -> Result<()> {
 /// It cannot be written, for instance to a disk that is full.
 pub(super) fn print(line: &str) -> Result<()> {
     write(format!("{line}\n").as_bytes())
+}
+
+/// Refuses to write where, without `force`, a file is, and in any case over a file of a run but those
+/// in `renewed`. `elsewhere` is how another place is named.
+///
+/// # Errors
+/// It is so.
+pub(super) fn may_write(path: &Path, force: bool, renewed: &[&str], elsewhere: &str) -> Result<()> {
+    let own = RunDirectory::file_of_run(path);
+    if own.is_some_and(|name| !renewed.contains(&&name[..])) {
+        let cause = format!("belongs to the run in its folder: {elsewhere} names another place");
+        return Err(Error::file(path, cause));
+    }
+    match path.is_file() && !force {
+        true => Err(Error::file(
+            path,
+            format!("is there already: --force replaces it, {elsewhere} names another place"),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// How much a command says beside its result.

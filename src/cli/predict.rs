@@ -6,7 +6,7 @@ use clap::Args;
 use npyz::WriterBuilder;
 
 use super::models::{Labelling, ModelArgs};
-use super::output::{abridged, complain, counted, print, write};
+use super::output::{abridged, complain, counted, may_write, print, write};
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 use crate::predictions;
@@ -24,6 +24,10 @@ pub(super) struct PredictArgs {
     /// output]
     #[arg(long, value_name = "FILE.csv|FILE.npy")]
     out: Option<PathBuf>,
+
+    /// Replace the file that is there
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -36,6 +40,9 @@ enum Format {
 pub(super) fn run(args: &PredictArgs) -> Result<()> {
     let format = args.out.as_deref().map_or(Ok(Format::Csv), format)?;
     // What cannot be written is told before the work.
+    if let Some(out) = &args.out {
+        args.may_write(out)?;
+    }
     let file = args.out.as_deref().map(AtomicFile::create).transpose()?;
     let labelling = args.models.label()?;
     for note in &labelling.samples.notes {
@@ -65,6 +72,23 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         print(&format!("columns: {}", abridged(&names)))?;
     }
     Ok(())
+}
+
+impl PredictArgs {
+    /// Refuses to write over what is read, a run's files, and, unless asked to, any file.
+    fn may_write(&self, out: &Path) -> Result<()> {
+        let real = out.canonicalize().ok();
+        for (file, what) in [
+            (&self.models.input, "samples"),
+            (&self.models.model, "model"),
+        ] {
+            if real.is_some() && real == file.canonicalize().ok() {
+                let cause = format!("holds the {what}: --out names another place");
+                return Err(Error::file(out, cause));
+            }
+        }
+        may_write(out, self.force, &[], "--out")
+    }
 }
 
 /// The format that a file's name asks for.

@@ -1,7 +1,7 @@
 //! The folder of a run: who may write to it, and what is in it.
 
 use std::fs::{File, TryLockError};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::{
@@ -156,6 +156,19 @@ impl RunDirectory {
         self.file(SUMMARY).is_file()
     }
 
+    /// The name of the run's file that `path` is, or would be, or links to; `None` of a file that is
+    /// no run's.
+    pub fn file_of_run(path: &Path) -> Option<String> {
+        let real = match path.canonicalize() {
+            Ok(real) => real,
+            Err(_) => path::absolute(path).ok()?,
+        };
+        let name = real.file_name()?.to_str()?;
+        let known = FILES.contains(&name) || name == LOCK || is_unfinished(name);
+        let known = known || model_file::partition(name).is_some();
+        (known && is_run(real.parent()?)).then(|| name.to_string())
+    }
+
     /// Refuses the folder of a run of whose groups of partitions some are trained and others not: the
     /// models in it are not all.
     ///
@@ -242,13 +255,17 @@ impl Drop for RunDirectory {
     }
 }
 
+/// Whether a folder is a run's: its options' file may be another program's, or one that someone
+/// wrote for `--config`.
+fn is_run(path: &Path) -> bool {
+    Config::load(&path.join(CONFIG)).is_ok_and(|config| config.program != Program::default())
+}
+
 /// Refuses a folder in which no run may begin.
 fn fresh(path: &Path, force: bool) -> Result<()> {
     let here = names(path)?;
     let has = |name: &str| here.iter().any(|n| n == name);
-    // A file of that name may be another program's, or one that someone wrote for `--config`.
-    let config = || Config::load(&path.join(CONFIG));
-    let is_run = has(CONFIG) && config().is_ok_and(|config| config.program != Program::default());
+    let is_run = is_run(path);
     if is_run && force {
         return Ok(());
     }
