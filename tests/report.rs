@@ -153,6 +153,24 @@ fn runs_stand_beside_each_other() {
     );
     assert!(!at.join("new.html").exists());
     passes(at, "report one other --force --svg plots");
+
+    // A page is HTML, and the only file of a run that is written anew.
+    for name in ["new.pdf", "new", "one/summary.json"] {
+        let output = ssan(at, &format!("report one --out {name} --force"));
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        let words = format!("--out {name}: give a name that ends in .html or .htm");
+        assert!(error.contains(&words), "{error}");
+    }
+    #[cfg(unix)]
+    {
+        let summary = read(&at.join("one/summary.json"));
+        std::os::unix::fs::symlink("one/summary.json", at.join("link.htm")).unwrap();
+        let words = ["link.htm: belongs to the run"];
+        fails(at, "report one other --out link.htm --force", &words);
+        assert!(read(&at.join("one/summary.json")) == summary);
+    }
+    passes(at, "report one other --out other/report.html --force");
 }
 
 /// Names are anything; without truth there are no accuracies.

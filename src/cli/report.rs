@@ -1,10 +1,11 @@
 //! `ssan report`.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::Args;
 
-use super::output::print;
+use super::output::{may_write, print};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::report::Report;
@@ -37,13 +38,12 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
         (None, [run]) => (run.join(REPORT), true),
         (None, _) => (PathBuf::from(REPORT), false),
     };
-    let may_write = |path: &PathBuf| match path.exists() && !args.force {
-        true => Err(Error::file(
-            path,
-            "is there already: --force replaces it, --out or --svg names another place",
-        )),
-        false => Ok(()),
-    };
+    if !out.extension().is_some_and(is_html) {
+        let shown = out.display();
+        let cause = format!("--out {shown}: give a name that ends in .html or .htm");
+        return Err(Error::Usage(cause));
+    }
+    let may_write = |path: &PathBuf| may_write(path, args.force, &[REPORT], "--out or --svg");
     // A run's own page is written anew by whoever asks for it.
     if !own {
         may_write(&out)?;
@@ -67,6 +67,12 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
         print(&path.display().to_string())?;
     }
     Ok(())
+}
+
+fn is_html(extension: &OsStr) -> bool {
+    ["html", "htm"]
+        .iter()
+        .any(|e| extension.eq_ignore_ascii_case(e))
 }
 
 /// A plot as a file of its own, which has no page to take colours from.
