@@ -176,35 +176,37 @@ pub(crate) fn partition(file: &str) -> Option<usize> {
     number.parse().ok().filter(|&p| name(p) == file)
 }
 
-/// Reads the model in a file, or those of all partitions in a run's folder.
+/// Reads the models of all `partitions` in a run's folder; where their number is not known, those
+/// that are there.
 ///
 /// # Errors
-/// As [`TrainedModel::load`]; or the folder has no model, lacks one, or has some that label other
-/// rows or classes.
-pub fn load_all(path: &Path) -> Result<Vec<TrainedModel>> {
-    if !path.is_dir() {
-        return Ok(vec![TrainedModel::load(path)?]);
-    }
+/// As [`TrainedModel::load`]; or the folder has no model, lacks one, has one of no partition, or some
+/// that label other rows or classes.
+pub fn load_all(path: &Path, partitions: Option<usize>) -> Result<Vec<TrainedModel>> {
     let entries = std::fs::read_dir(path)
         .map_err(|e| Error::file(path, format!("the folder cannot be read: {e}")))?;
     let names = entries.flatten().map(|e| e.file_name());
     let mut numbers: Vec<usize> = names.filter_map(|name| partition(name.to_str()?)).collect();
     numbers.sort_unstable();
-    if numbers.is_empty() {
+    let Some(last) = numbers.last() else {
         let cause = format!(
             "no model is in this folder: a run that has ended leaves {}",
             name(0)
         );
         return Err(Error::file(path, cause));
+    };
+    let (needed, all) = match partitions {
+        Some(n) => (n, format!("all {n} partitions")),
+        None => (last.saturating_add(1), "all partitions".to_string()),
+    };
+    if let Some(missing) = (0..needed).find(|p| numbers.binary_search(p).is_err()) {
+        let cause = format!("{} is missing: the vote needs {all}", name(missing));
+        return Err(Error::file(path, cause));
     }
-    if let Some((missing, _)) = numbers
-        .iter()
-        .enumerate()
-        .find(|(at, number)| at != *number)
-    {
+    if *last >= needed {
         let cause = format!(
-            "{} is missing: the vote needs all partitions",
-            name(missing)
+            "{} is none of this run's, which has {needed} partitions: remove it, for it would vote",
+            name(*last)
         );
         return Err(Error::file(path, cause));
     }

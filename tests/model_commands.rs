@@ -114,6 +114,48 @@ fn predictions_are_those_of_the_run() {
     assert!(found[20..].iter().all(|line| line[1] == "cat"));
 }
 
+/// The vote is of all partitions that the run has splits for, and of nothing else.
+#[test]
+fn a_vote_needs_the_models_of_all_partitions() {
+    let folder = trained();
+    let at = folder.path();
+    let [first, last, foreign] = [0, 1, 2].map(|p| at.join(format!("run/model-{p}.safetensors")));
+    let fail = |words: &[&str]| {
+        for command in ["predict", "evaluate"] {
+            fails(at, &format!("{command} run --input target.csv"), 1, words);
+        }
+    };
+    std::fs::copy(&first, &foreign).unwrap();
+    fail(&["model-2.safetensors is none of this run's, which has 2 partitions"]);
+    let shown = passes(at, "inspect run");
+    for words in [
+        "deviation of 2 partitions)",
+        "3 models for 2 partitions, each:",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
+    }
+    std::fs::remove_file(&foreign).unwrap();
+    std::fs::remove_file(&last).unwrap();
+    fail(&["run: model-1.safetensors is missing: the vote needs all 2 partitions"]);
+    let shown = passes(at, "inspect run");
+    for words in [
+        "deviation of 2 partitions)",
+        "1 model for 2 partitions, each:",
+    ] {
+        assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
+    }
+    // As it is where there is no room for the last model.
+    std::fs::remove_file(at.join("run/summary.json")).unwrap();
+    std::fs::remove_file(at.join("run/predictions.csv")).unwrap();
+    fail(&["partitions left to train: ssan train --resume run goes on"]);
+    passes(at, "train --resume run");
+    passes(at, "predict run --input target.csv");
+
+    write(&at.join("run"), "splits.json", "{");
+    fail(&["splits.json: is no list of splits"]);
+    fails(at, "inspect run", 1, &["splits.json: is no list of splits"]);
+}
+
 /// What is there stays, unless it is asked to be replaced; what is read and what is a run's always.
 #[test]
 fn predictions_replace_no_file_unasked() {
@@ -283,7 +325,7 @@ fn what_does_not_fit_is_told() {
         at,
         "predict mixed --input source.csv",
         1,
-        &["model-0.safetensors is missing"],
+        &["model-0.safetensors is missing: the vote needs all partitions"],
     );
 }
 

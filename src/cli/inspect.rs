@@ -16,7 +16,7 @@ use crate::model::Layers;
 use crate::model_file;
 use crate::ops::Similarity;
 use crate::parameters::{Tensor, tensors};
-use crate::run::{self, TransferSummary};
+use crate::run::{self, RunDirectory, TransferSummary};
 
 /// Options of `ssan inspect`.
 #[derive(Args)]
@@ -77,8 +77,11 @@ struct RunView {
     files: Vec<(String, u64)>,
     /// What `summary.json` says.
     summary: Option<Value>,
+    /// As many as there are splits; unknown without these.
+    partitions: Option<usize>,
+    /// Those that are there.
     models: usize,
-    /// What all models have alike.
+    /// What all models have alike, as the first of them says.
     model: Option<ModelView>,
 }
 
@@ -252,10 +255,10 @@ impl RunView {
         }
         files.sort();
         let has = |name: &str| files.iter().any(|(file, _)| file == name);
-        let models = match has(&model_file::name(0)) {
-            true => model_file::load_all(path)?,
-            false => Vec::new(),
-        };
+        let models = files
+            .iter()
+            .filter(|(file, _)| model_file::partition(file).is_some());
+        let models: Vec<PathBuf> = models.map(|(file, _)| path.join(file)).collect();
         let state = match has(run::CONFIG) && !has(run::SUMMARY) {
             true => "unfinished",
             false if has(run::SUMMARY) || !models.is_empty() => "finished",
@@ -273,11 +276,13 @@ impl RunView {
             }
             false => None,
         };
+        let first = models.first().map(|file| TrainedModel::load(file));
         Ok(RunView {
             state,
             summary,
+            partitions: RunDirectory::partitions(path)?,
             models: models.len(),
-            model: models.first().map(ModelView::of),
+            model: first.transpose()?.as_ref().map(ModelView::of),
             files,
         })
     }
@@ -292,12 +297,13 @@ impl RunView {
                 Some(value) => format!("{value:.2}"),
                 None => "–".to_string(),
             };
+            let partitions = summary["partitions"].as_array().map_or(0, Vec::len);
             print(&format!(
                 "accuracy on the unlabelled target, last epoch: {} ± {} % (mean ± standard \
                  deviation of {}); best epoch, an oracle: {} %",
                 percent("mean_last"),
                 percent("std_last"),
-                counted(self.models, "partition"),
+                counted(partitions, "partition"),
                 percent("mean_best"),
             ))?;
             if let Ok(transfer) = TransferSummary::deserialize(&summary["transfer"]) {
@@ -305,7 +311,13 @@ impl RunView {
             }
         }
         if let Some(model) = &self.model {
-            print(&format!("{}, each:", counted(self.models, "model")))?;
+            let models = counted(self.models, "model");
+            print(&match self.partitions {
+                Some(n) if n != self.models => {
+                    format!("{models} for {}, each:", counted(n, "partition"))
+                }
+                _ => format!("{models}, each:"),
+            })?;
             model.tell()?;
         }
         let mut list = table();

@@ -8,7 +8,6 @@ use super::options::FieldArgs;
 use crate::data::{self, Domain};
 use crate::error::{Error, Result};
 use crate::inference::{Side, TrainedModel};
-use crate::model_file;
 use crate::run::RunDirectory;
 use crate::train::Opinions;
 
@@ -43,8 +42,10 @@ pub(super) struct Labelling {
 impl ModelArgs {
     /// Reads both and labels the samples.
     pub fn label(&self) -> Result<Labelling> {
-        RunDirectory::check_trained(&self.model)?;
-        let models = model_file::load_all(&self.model)?;
+        let models = match self.model.is_dir() {
+            true => RunDirectory::models(&self.model)?,
+            false => vec![TrainedModel::load(&self.model)?],
+        };
         let samples = data::read_domain(&self.input, &self.fields.keys())?;
         let side = self.side(&models[0], &samples)?;
         let mut opinions = Vec::new();

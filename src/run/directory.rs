@@ -4,12 +4,17 @@ use std::fs::{File, TryLockError};
 use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
 use super::{
     CONFIG, Config, EMBEDDING, FINISHED, METRICS, PREDICTIONS, Program, REPORT, SPLITS, SUMMARY,
     UNFINISHED, checkpoint,
 };
+use crate::data::legible;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::inference::TrainedModel;
 use crate::model_file;
 
 /// Name of the file that the training process holds a lock on.
@@ -169,23 +174,46 @@ impl RunDirectory {
         (known && is_run(real.parent()?)).then(|| name.to_string())
     }
 
-    /// Refuses the folder of a run of whose groups of partitions some are trained and others not: the
-    /// models in it are not all.
+    /// Number of partitions of the run in a folder, as its splits say; `None` without them.
     ///
     /// # Errors
-    /// There are partitions left to train.
-    pub fn check_trained(path: &Path) -> Result<()> {
-        let has = |name: &str| path.join(name).is_file();
-        match has(FINISHED) && !has(UNFINISHED) && !has(SUMMARY) {
-            true => {
-                let shown = path.display();
-                let cause = format!(
-                    "the run has partitions left to train: ssan train --resume {shown} goes on"
-                );
-                Err(Error::file(path, cause))
-            }
-            false => Ok(()),
+    /// The splits' file is damaged.
+    pub fn partitions(path: &Path) -> Result<Option<usize>> {
+        #[derive(Deserialize)]
+        struct Splits {
+            partitions: Vec<IgnoredAny>,
         }
+        let file = path.join(SPLITS);
+        if !file.is_file() {
+            return Ok(None);
+        }
+        let splits = serde_json::from_slice(&files::read(&file)?);
+        let splits: Splits = splits.map_err(|e| {
+            let cause = format!("is no list of splits: {}", legible(&e.to_string()));
+            Error::file(&file, cause)
+        })?;
+        Ok(Some(splits.partitions.len()))
+    }
+
+    /// The models of all partitions of the run in a folder; of a folder without splits, those that
+    /// are there.
+    ///
+    /// # Errors
+    /// There are partitions left to train; or as [`model_file::load_all`].
+    pub fn models(path: &Path) -> Result<Vec<TrainedModel>> {
+        let has = |name: &str| path.join(name).is_file();
+        let partitions = RunDirectory::partitions(path)?;
+        let lacks = |n: usize| (0..n).any(|p| !has(&model_file::name(p)));
+        // Models that are there can be of an earlier attempt, as long as groups are left.
+        let left = has(FINISHED) || partitions.is_some_and(lacks);
+        if left && !has(UNFINISHED) && !has(SUMMARY) {
+            let shown = path.display();
+            let cause = format!(
+                "the run has partitions left to train: ssan train --resume {shown} goes on"
+            );
+            return Err(Error::file(path, cause));
+        }
+        model_file::load_all(path, partitions)
     }
 
     /// Removes what the run could go on from, so that it begins again.
