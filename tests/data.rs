@@ -952,6 +952,97 @@ fn csv_labels() {
         csv("1,1\n1,0.25\n", "last"),
         &["line 2", "0.25", "--label-column"],
     );
+    // Sections, not measurements.
+    let read_back = csv("1,a\n1,2.5\n1,b\n", "last").unwrap();
+    assert_eq!(read_back.labels[1], text("2.5"));
+    noted(
+        &read_back.notes,
+        "fractions are read as words: 1, the first 2.5 in line 2",
+    );
+}
+
+/// A word is a number only where a number is written so.
+#[test]
+fn words_that_look_like_numbers() {
+    let word = |t: &str| Some(Label::Text(t.to_string()));
+    let number = |value| Some(Label::Integer(value));
+    let cases = [
+        ("7", number(7)),
+        ("0", number(0)),
+        ("-3", number(-3)),
+        ("10", number(10)),
+        (" 2.0 ", number(2)),
+        ("-2.000", number(-2)),
+        ("1.000000000000000000e+00", number(1)),
+        ("-1.200000000000000000e+01", number(-12)),
+        ("9223372036854775807", number(i64::MAX)),
+        ("-1", None),
+        ("-1.0", None),
+        ("-1.000000000000000000e+00", None),
+        ("", None),
+        ("nan", None),
+        ("NaN", None),
+        ("01", word("01")),
+        ("-01", word("-01")),
+        ("+1", word("+1")),
+        ("1.", word("1.")),
+        (".0", word(".0")),
+        ("1e3", word("1e3")),
+        ("1.5e+03", word("1.5e+03")),
+        ("1.500000e+00", word("1.500000e+00")),
+        ("1.1", word("1.1")),
+        ("0x1", word("0x1")),
+        ("inf", word("inf")),
+        ("9223372036854775808", word("9223372036854775808")),
+    ];
+    let expected: Vec<Option<Label>> = cases.iter().map(|(_, label)| label.clone()).collect();
+    let lines: String = cases
+        .iter()
+        .map(|(cell, _)| format!("1,{cell}\n"))
+        .collect();
+    assert_eq!(csv(&lines, "last").unwrap().labels, expected);
+    // The same in an array of text, where they may be any.
+    let wide = |(text, _): &(&str, _)| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(32, 0);
+        bytes
+    };
+    let rows = cases.len();
+    let bytes: Vec<u8> = cases.iter().flat_map(wide).collect();
+    let labels = npy("|S32", "False", &format!("({rows},)"), &bytes);
+    let file = npz(&[features(rows), ("labels", labels)]);
+    assert_eq!(
+        read("x.npz", file, &Keys::default()).unwrap().labels,
+        expected
+    );
+    let versions = npy("|S3", "False", "(2,)", b"1.11.2");
+    let file = npz(&[features(2), ("labels", versions)]);
+    let read_back = read("x.npz", file, &Keys::default()).unwrap();
+    assert_eq!(read_back.labels, [word("1.1"), word("1.2")]);
+}
+
+/// R leaves out the quotes where a label is missing.
+#[test]
+fn csv_labels_that_r_has_not() {
+    let text = |t: &str| Some(Label::Text(t.to_string()));
+    let lines = "\"a\",\"b\",\"class\"\n1,2,\"x\"\n\n1,2,NA\n1,2,\"NA\"\n";
+    let read_back = csv(lines, "last").unwrap();
+    assert_eq!(read_back.labels, [text("x"), None, text("NA")]);
+    noted(&read_back.notes, "NA without quotes stand for none: 1");
+    let lines = "\"x, \"\"y\"\"\",1,2\r\nNA,1,2\r\n\"NA\",1,2\r\n";
+    let read_back = csv(lines, "first").unwrap();
+    assert_eq!(read_back.labels, [text("x, \"y\""), None, text("NA")]);
+    // Before the label are cells with quotes and commas, which are features all the same.
+    let lines = "\"1\",\" 2\",NA\n\"1\",\" 2\",\"NA\"\n3,4,NAN\n";
+    let read_back = csv(lines, "last").unwrap();
+    assert_eq!(read_back.labels, [None, text("NA"), None]);
+    // In arrays it is a word.
+    let labels = npy("|S2", "False", "(1,)", b"NA");
+    let file = npz(&[features(1), ("labels", labels)]);
+    assert_eq!(
+        read("x.npz", file, &Keys::default()).unwrap().labels,
+        [text("NA")]
+    );
 }
 
 #[test]

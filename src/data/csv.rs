@@ -39,6 +39,7 @@ pub(super) fn read(
         values: Vec::new(),
     };
     let mut labels = Vec::new();
+    let mut found = Found::default();
     let data = (!header).then_some(Ok(first)).into_iter().chain(lines);
     for line in data {
         let line = line?;
@@ -55,12 +56,14 @@ pub(super) fn read(
                 _ => return Err(format!("line {at}, column {}: {}", i + 1, refusal(cell))),
             }
         }
-        let here = column.map_or(Ok(None), |column| Label::from_text(&line[column]));
-        labels.push(here.map_err(|cause| {
-            format!("line {at}: {cause}; choose the label column with --label-column first, last, none or its name")
-        })?);
+        labels.push(column.and_then(|column| {
+            let start = line.position().map_or(0, |p| p.byte() as usize);
+            let quoted = || is_quoted(bytes.get(start..)?, column);
+            found.label(&line[column], at, || quoted().unwrap_or(false))
+        }));
         features.rows += 1;
     }
+    found.told(labels.iter().flatten().count(), notes)?;
     match features.rows {
         0 => Err("has a header and no samples".to_string()),
         _ => Ok(Part {
@@ -69,6 +72,73 @@ pub(super) fn read(
             labels,
         }),
     }
+}
+
+/// What is found in the column of the labels, beside labels.
+#[derive(Default)]
+struct Found {
+    /// Labels that are numbers, but no integers: how many, and line and text of the first.
+    fractions: usize,
+    first: Option<(u64, String)>,
+    /// `NA` without quotes.
+    missing: usize,
+}
+
+impl Found {
+    /// The label in a cell of a line.
+    fn label(&mut self, cell: &str, line: u64, quoted: impl Fn() -> bool) -> Option<Label> {
+        let cell = cell.trim();
+        if number(cell).is_some_and(|x| x.is_finite() && x.fract() != 0.0) {
+            self.fractions += 1;
+            self.first.get_or_insert_with(|| (line, legible(cell)));
+        }
+        if cell == "NA" && !quoted() {
+            self.missing += 1;
+            return None;
+        }
+        Label::from_text(cell)
+    }
+
+    /// Tells what was found, or refuses a column that cannot be one of labels: half of the `labels`
+    /// or more are measurements.
+    fn told(&self, labels: usize, notes: &mut Vec<String>) -> Cause<()> {
+        if let Some((line, text)) = &self.first {
+            if 2 * self.fractions >= labels {
+                return Err(format!(
+                    "line {line}: {text} is no label: labels are integers or words, not mostly fractions; choose the label column with --label-column first, last, none or its name"
+                ));
+            }
+            notes.push(format!(
+                "labels that are fractions are read as words: {}, the first {text} in line {line}",
+                self.fractions
+            ));
+        }
+        if self.missing > 0 {
+            notes.push(format!(
+                "labels NA without quotes stand for none: {}; a class of that name is \"NA\"",
+                self.missing
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Whether the cell in `column` of the line that `bytes` begin with is in quotes, which a reader takes
+/// off; `None` past the end.
+fn is_quoted(bytes: &[u8], column: usize) -> Option<bool> {
+    let mut at = bytes.iter().position(|b| !b"\r\n".contains(b))?;
+    let find = |at: usize, byte: u8| Some(at + bytes.get(at..)?.iter().position(|&b| b == byte)?);
+    for _ in 0..column {
+        if bytes.get(at) == Some(&b'"') {
+            at = find(at + 1, b'"')?;
+            // Two of them are one within the cell.
+            while bytes.get(at + 1) == Some(&b'"') {
+                at = find(at + 2, b'"')?;
+            }
+        }
+        at = find(at, b',')? + 1;
+    }
+    Some(bytes.get(at)? == &b'"')
 }
 
 /// The cells of the first line, the column of the labels, and whether the line is a header.

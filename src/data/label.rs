@@ -1,4 +1,8 @@
 //! Labels from the numbers and words that files hold.
+//!
+//! A word is an integer only where it is written as integers are: a class called `01` or `1e3` keeps
+//! its name, by which its user knows it. No label is what is empty, NaN or −1, as a number or as a
+//! word; and, in a `.csv`, `NA` without quotes, as R writes it: there a class of that name is `"NA"`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -37,8 +41,6 @@ impl Label {
 
     /// The label that a number stands for; NaN and −1 stand for none.
     pub(super) fn from_number(value: f64) -> Cause<Option<Label>> {
-        // Beyond 2⁵³ an f64 no longer tells neighbouring integers apart.
-        const EXACT: f64 = 9_007_199_254_740_992.0;
         if value.is_nan() || value == -1.0 {
             Ok(None)
         } else if value.fract() != 0.0 || value.abs() >= EXACT {
@@ -50,16 +52,43 @@ impl Label {
         }
     }
 
-    /// The label that a word stands for: an integer where it is one; empty, `NaN` and −1 stand for
-    /// none.
-    pub(super) fn from_text(text: &str) -> Cause<Option<Label>> {
+    /// The label that a word stands for: an integer where it is one, else its text; empty, `NaN` and
+    /// −1 stand for none.
+    pub(super) fn from_text(text: &str) -> Option<Label> {
         let text = text.trim();
-        match text.parse::<f64>() {
-            _ if text.is_empty() => Ok(None),
-            Ok(value) if value.is_finite() || value.is_nan() => Label::from_number(value),
-            _ => Ok(Some(Label::Text(text.to_string()))),
+        if text.is_empty() || text.parse().is_ok_and(f64::is_nan) {
+            return None;
+        }
+        match integer(text).or_else(|| scientific(text)) {
+            Some(-1) => None,
+            Some(value) => Some(Label::Integer(value)),
+            None => Some(Label::Text(text.to_string())),
         }
     }
+}
+
+/// Beyond 2⁵³ an f64 no longer tells neighbouring integers apart.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// An integer as it is printed, or with `.0` after it, as pandas writes a column of integers that
+/// has gaps.
+fn integer(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let printed = digits == "0" || digits.starts_with(|c| ('1'..='9').contains(&c));
+    let zeros = !fraction.is_empty() && fraction.bytes().all(|b| b == b'0');
+    whole.parse().ok().filter(|_| printed && zeros)
+}
+
+/// An integer as `numpy.savetxt` writes every number, `%.18e`: `1.000000000000000000e+00`.
+fn scientific(text: &str) -> Option<i64> {
+    let (mantissa, exponent) = text.split_once('e')?;
+    let (whole, decimals) = mantissa.split_once('.')?;
+    let digits = whole.strip_prefix('-').unwrap_or(whole);
+    let printed = digits.len() == 1 && decimals.len() >= 6 && exponent.starts_with(['+', '-']);
+    let value: f64 = text.parse().ok()?;
+    let whole = printed && value.fract() == 0.0 && value.abs() < EXACT;
+    whole.then_some(value as i64)
 }
 
 /// The class of each label, by its place among `classes`; labels that are compared with text are

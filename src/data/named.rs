@@ -154,7 +154,7 @@ fn read_labels(file: &mut dyn Arrays, entry: usize) -> Cause<Vec<Option<Label>>>
         ));
     }
     let labels: Cause<Vec<Option<Label>>> = match file.read(entry)? {
-        Values::Text(values) => values.iter().map(|text| Label::from_text(text)).collect(),
+        Values::Text(values) => Ok(values.iter().map(|text| Label::from_text(text)).collect()),
         values => {
             let numbers = values.numbers()?.unwrap_or_default();
             numbers.into_iter().map(Label::from_number).collect()
