@@ -933,6 +933,36 @@ fn csv_headers_of_column_numbers() {
     );
 }
 
+/// As `DataFrame.to_csv` and `write.csv` number or name the rows.
+#[test]
+fn csv_with_an_index() {
+    for text in [
+        ",a,b,label\n7,3,4,x\n8,0,2,y\n",
+        ",0,1,label\n0,3,4,x\n1,0,2,y\n",
+        ",1,2,label\n0,3,4,x\n1,0,2,y\n",
+        "Unnamed: 0,a,b,label\n0,3,4,x\n1,0,2,y\n",
+        "\"\",\"a\",\"b\",\"label\"\n\"r1\",3,4,\"x\"\n\"r2\",0,2,\"y\"\n",
+    ] {
+        let read_back = csv(text, "label").unwrap();
+        close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+        assert_eq!(csv(text, "last").unwrap(), read_back, "{text}");
+        noted(&read_back.notes, "column 1, which the header gives no name");
+    }
+    let twice = ",Unnamed: 0,0,1\n0,0,3,4\n1,1,0,2\n";
+    let read_back = csv(twice, "none").unwrap();
+    close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+    noted(&read_back.notes, "column 2, which");
+    // Asked for, it is the labels.
+    let read_back = csv(",a,b\nx,3,4\ny,0,2\n", "first").unwrap();
+    close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+    assert_eq!(read_back.labels[0], Some(Label::Text("x".to_string())));
+    assert!(read_back.notes.is_empty());
+    refused(
+        csv("Unnamed: 0,label\n0,1\n", "last"),
+        &["no column of features"],
+    );
+}
+
 #[test]
 fn csv_labels() {
     let read_back = csv("1,cat\n1,\n1,NaN\n1,-1\n1,\"a, b\"\n1,7\n", "last").unwrap();

@@ -492,6 +492,13 @@ fn inspection_of_data() {
         assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
     }
 
+    write(at, "i.csv", ",0,1,label\n0,1,2,a\n1,2,1,b\n");
+    let found = json(at, "inspect i.csv --json");
+    let roles = found["fields"].as_array().unwrap().iter();
+    let roles: Vec<&Value> = roles.map(|field| &field["role"]).collect();
+    assert_eq!(roles, [&Value::Null, &"features".into(), &"labels".into()]);
+    assert_eq!(found["reading"]["features"], 2);
+
     for (rows, kind) in [
         ("0.5,1.5,a\n2.5,1.0,b\n", "measurements"),
         ("5,15,a\n25,10,b\n", "frequencies"),

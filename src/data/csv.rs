@@ -1,4 +1,6 @@
-//! Comma-separated values: a sample per line, one column with the label.
+//! Comma-separated values: a sample per line, one column with the label. A column that numbers or
+//! names the rows, as pandas and R write it, is known by its place, the first, and by its header,
+//! which is empty or pandas' `Unnamed: 0`; it is left out.
 
 use csv::{ReaderBuilder, StringRecord};
 
@@ -29,18 +31,30 @@ pub(super) fn read(
         .next()
         .ok_or("is empty: a sample per line is needed")??;
     let width = first.len();
-    let (column, header) = layout(&first, label)?;
-    if header && cells(&first, column).any(|(_, cell)| number(cell).is_some()) {
+    let layout = Layout::of(&first, label)?;
+    if layout.header
+        && layout
+            .features(&first)
+            .any(|(_, cell)| number(cell).is_some())
+    {
         notes.push("the first line was taken for a header".to_string());
+    }
+    for column in 1..=layout.index {
+        notes.push(format!(
+            "column {column}, which the header gives no name, was taken for the rows' index and left out"
+        ));
     }
     let mut features = Matrix {
         rows: 0,
-        cols: width - usize::from(column.is_some()),
+        cols: layout.features(&first).count(),
         values: Vec::new(),
     };
     let mut labels = Vec::new();
     let mut found = Found::default();
-    let data = (!header).then_some(Ok(first)).into_iter().chain(lines);
+    let data = (!layout.header)
+        .then_some(Ok(first))
+        .into_iter()
+        .chain(lines);
     for line in data {
         let line = line?;
         let at = line.position().map_or(0, |p| p.line());
@@ -50,13 +64,13 @@ pub(super) fn read(
                 line.len()
             ));
         }
-        for (i, cell) in cells(&line, column) {
+        for (i, cell) in layout.features(&line) {
             match number(cell) {
                 Some(value) if value.is_finite() => features.values.push(value),
                 _ => return Err(format!("line {at}, column {}: {}", i + 1, refusal(cell))),
             }
         }
-        labels.push(column.and_then(|column| {
+        labels.push(layout.label.and_then(|column| {
             let start = line.position().map_or(0, |p| p.byte() as usize);
             let quoted = || is_quoted(bytes.get(start..)?, column);
             found.label(&line[column], at, || quoted().unwrap_or(false))
@@ -141,35 +155,79 @@ fn is_quoted(bytes: &[u8], column: usize) -> Option<bool> {
     Some(bytes.get(at)? == &b'"')
 }
 
-/// The cells of the first line, the column of the labels, and whether the line is a header.
-pub(super) fn outline(
-    bytes: &[u8],
-    label: &LabelColumn,
-) -> Cause<(Vec<String>, Option<usize>, bool)> {
+/// The cells of the first line, and what they are.
+pub(super) fn outline(bytes: &[u8], label: &LabelColumn) -> Cause<(Vec<String>, Layout)> {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut builder = ReaderBuilder::new();
     let mut reader = builder.has_headers(false).from_reader(bytes);
     let first = reader.records().next();
     let first = first.ok_or("is empty: a sample per line is needed")?;
     let first = first.map_err(|e| legible(&e.to_string()))?;
-    let (column, header) = layout(&first, label)?;
+    let layout = Layout::of(&first, label)?;
     let cells = first.iter().map(|cell| cell.trim().to_string());
-    Ok((cells.collect(), column, header))
+    Ok((cells.collect(), layout))
 }
 
-/// The column of the labels, and whether the first line is a header.
-fn layout(first: &StringRecord, label: &LabelColumn) -> Cause<(Option<usize>, bool)> {
-    let column = label_column(first, label)?;
-    if column.is_some() && first.len() == 1 {
-        return Err("has a single column and takes it for the labels: pass --label-column none if it is a feature".to_string());
+/// What columns are, and whether the first line is a header.
+pub(super) struct Layout {
+    /// Columns of the rows' index, the first ones.
+    pub index: usize,
+    /// The column of the labels.
+    pub label: Option<usize>,
+    pub header: bool,
+}
+
+impl Layout {
+    fn of(first: &StringRecord, label: &LabelColumn) -> Cause<Layout> {
+        let column = label_column(first, label)?;
+        if column.is_some() && first.len() == 1 {
+            return Err("has a single column and takes it for the labels: pass --label-column none if it is a feature".to_string());
+        }
+        // Labels that are asked for by place or name are labels, whatever the header is.
+        let unnamed = |&(i, cell): &(usize, &str)| {
+            Some(i) != column && (cell.is_empty() || cell.starts_with("Unnamed: 0"))
+        };
+        let mut cells = first.iter().map(str::trim).enumerate();
+        let mut layout = Layout {
+            index: cells.by_ref().take_while(unnamed).count(),
+            label: column,
+            header: true,
+        };
+        if !layout.has_header(first) {
+            layout.index = 0;
+            layout.header = false;
+        }
+        if !layout.header && matches!(label, LabelColumn::Named(_)) {
+            return Err(format!(
+                "has no header, so no label column called {label}: pass first, last or none"
+            ));
+        }
+        if layout.features(first).next().is_none() {
+            return Err("has no column of features beside index and labels".to_string());
+        }
+        Ok(layout)
     }
-    let header = is_header(first, column);
-    if !header && matches!(label, LabelColumn::Named(_)) {
-        return Err(format!(
-            "has no header, so no label column called {label}: pass first, last or none"
-        ));
+
+    /// Whether the first line names columns: something in it that is no number, or their own numbers.
+    fn has_header(&self, first: &StringRecord) -> bool {
+        let cells = first.iter().map(str::trim).enumerate();
+        let mut cells = cells.filter(|&(i, _)| Some(i) != self.label);
+        let words = cells.any(|(_, cell)| !cell.is_empty() && number(cell).is_none());
+        let counts_from = |start: usize| {
+            let mut cells = self.features(first).enumerate();
+            cells.all(|(i, (_, cell))| cell.parse() == Ok(start + i))
+        };
+        let least = if self.index > 0 { 1 } else { NUMBERED };
+        let enough = self.features(first).count() >= least;
+        words || enough && (counts_from(0) || counts_from(1))
     }
-    Ok((column, header))
+
+    /// Cells of features, with their columns.
+    fn features<'a>(&self, line: &'a StringRecord) -> impl Iterator<Item = (usize, &'a str)> {
+        let (index, label) = (self.index, self.label);
+        let cells = line.iter().map(str::trim).enumerate();
+        cells.filter(move |&(i, _)| i >= index && Some(i) != label)
+    }
 }
 
 /// Which column holds the labels.
@@ -195,23 +253,6 @@ fn label_column(first: &StringRecord, label: &LabelColumn) -> Cause<Option<usize
             shown.join(", ")
         )
     })
-}
-
-/// Whether the first line names columns: something in it that is no number, or their own numbers.
-fn is_header(first: &StringRecord, label: Option<usize>) -> bool {
-    let words = cells(first, label).any(|(_, cell)| !cell.is_empty() && number(cell).is_none());
-    let counts_from = |start: usize| {
-        let mut cells = cells(first, label).enumerate();
-        cells.all(|(i, (_, cell))| cell.parse() == Ok(start + i))
-    };
-    let features = first.len() - usize::from(label.is_some());
-    words || features >= NUMBERED && (counts_from(0) || counts_from(1))
-}
-
-/// Cells of features, with their columns.
-fn cells(line: &StringRecord, label: Option<usize>) -> impl Iterator<Item = (usize, &str)> {
-    let cells = line.iter().map(str::trim).enumerate();
-    cells.filter(move |&(i, _)| Some(i) != label)
 }
 
 fn number(cell: &str) -> Option<f64> {

@@ -134,37 +134,40 @@ fn arrays(file: &dyn Arrays, keys: &Keys) -> Vec<Field> {
     file.entries().iter().enumerate().map(field).collect()
 }
 
-/// Columns of a `.csv`: those of the features before and after that of the labels.
+/// Columns of a `.csv`: the index, and those of the features before and after that of the labels.
 fn columns(bytes: &[u8], keys: &Keys) -> Cause<Vec<Field>> {
-    let (first, label, header) = csv::outline(bytes, &keys.label_column)?;
-    let name = |at: usize| match header {
+    let (first, layout) = csv::outline(bytes, &keys.label_column)?;
+    let name = |at: usize| match layout.header {
         true => format!("column {} `{}`", at + 1, first[at]),
         false => format!("column {}", at + 1),
     };
     let mut fields = Vec::new();
-    let mut add = |from: usize, to: usize, role: Role| {
+    let mut add = |from: usize, to: usize, role: Option<Role>| {
         if from < to {
             let name = match to - from {
                 1 => name(from),
                 _ => format!("{} to {}", name(from), name(to - 1)),
             };
+            let kind = match role {
+                Some(Role::Features) => "numbers",
+                Some(Role::Labels) => "integers or text",
+                None => "the rows' index",
+            };
             fields.push(Field {
                 name,
                 shape: vec![(to - from) as u64],
-                kind: match role {
-                    Role::Features => "numbers".to_string(),
-                    Role::Labels => "integers or text".to_string(),
-                },
-                role: Some(role),
+                kind: kind.to_string(),
+                role,
             });
         }
     };
-    match label {
-        None => add(0, first.len(), Role::Features),
+    add(0, layout.index, None);
+    match layout.label {
+        None => add(layout.index, first.len(), Some(Role::Features)),
         Some(label) => {
-            add(0, label, Role::Features);
-            add(label, label + 1, Role::Labels);
-            add(label + 1, first.len(), Role::Features);
+            add(layout.index, label, Some(Role::Features));
+            add(label, label + 1, Some(Role::Labels));
+            add(label + 1, first.len(), Some(Role::Features));
         }
     }
     Ok(fields)
