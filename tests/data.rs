@@ -933,6 +933,68 @@ fn csv_headers_of_column_numbers() {
     );
 }
 
+#[test]
+fn csv_of_other_separators() {
+    let text = |t: &str| Some(Label::Text(t.to_string()));
+    for (separator, told) in [(";", "semicolons"), ("\t", "tabs")] {
+        for (text, column) in [
+            ("3,4,1\n0,2,2\n", "last"),
+            ("a,b,class\n3,4,1\n0,2,2\n", "class"),
+            ("3,4,1\n", "last"),
+            (",a,b,class\r\n8,3,4,1\r\n\r\n9,0,2,2\r\n", "last"),
+        ] {
+            let usual = csv(text, column).unwrap();
+            let mut read_back = csv(&text.replace(',', separator), column).unwrap();
+            assert_eq!(
+                read_back.notes.remove(0),
+                format!("cells are separated by {told}")
+            );
+            assert_eq!(read_back, usual, "{text}");
+        }
+        let with = |text: &str| csv(&text.replace('|', separator), "last");
+        // A comma in a cell is none between cells.
+        let read_back = with("width, m|height|kind\n3|4|\"NA\"\n0|2|x, y\n").unwrap();
+        assert_eq!(read_back.labels, [text("NA"), text("x, y")]);
+        let words = "has a decimal comma";
+        for lines in [
+            "a|b|c\n1,5|2|x\n",
+            "1,5|2,5|x\n0,5|0,25|y\n",
+            "1,5|2,5|1\n2,5|3,5|2\n",
+        ] {
+            refused(with(lines), &["column 1: `1,5`", words, told]);
+        }
+        refused(
+            with("1|2|3\n4|5\n"),
+            &["line 2 has 2 cells, the first line 3", told],
+        );
+    }
+    // Where commas separate, the others are characters like any.
+    let read_back = csv("3,4,a;b\n0,2,c;d\n", "last").unwrap();
+    assert_eq!(read_back.labels, [text("a;b"), text("c;d")]);
+    assert!(read_back.notes.is_empty());
+    refused(
+        csv("4,2,2\n3,x;y,1\n", "last"),
+        &["column 2: `x;y` is no number"],
+    );
+    refused(csv("1 2 3\n4 5 6\n", "last"), &["by spaces", "delimiter"]);
+    refused(csv("1 2 3\n4 5 6\n", "none"), &["by spaces", "delimiter"]);
+}
+
+#[test]
+fn csv_in_utf_16() {
+    let units = |text: &str| -> Vec<u16> { text.encode_utf16().collect() };
+    for mark in ["", "\u{feff}"] {
+        let units = units(&format!("{mark}3,4,1\n0,2,2\n"));
+        for encode in [u16::to_le_bytes, u16::to_be_bytes] {
+            let bytes: Vec<u8> = units.iter().copied().flat_map(encode).collect();
+            refused(
+                read("x.csv", bytes, &Keys::default()),
+                &["x.csv: is UTF-16: save it as UTF-8"],
+            );
+        }
+    }
+}
+
 /// As `DataFrame.to_csv` and `write.csv` number or name the rows.
 #[test]
 fn csv_with_an_index() {

@@ -1,8 +1,9 @@
 //! Comma-separated values: a sample per line, one column with the label. A column that numbers or
 //! names the rows, as pandas and R write it, is known by its place, the first, and by its header,
-//! which is empty or pandas' `Unnamed: 0`; it is left out.
+//! which is empty or pandas' `Unnamed: 0`; it is left out. Semicolons and tabs separate cells too,
+//! where the first lines say so.
 
-use csv::{ReaderBuilder, StringRecord};
+use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 
 use super::arrays::{Cause, legible, one_line};
 use super::domain::Part;
@@ -11,6 +12,9 @@ use crate::memory::affordable;
 
 /// A first line of column numbers could be data; with this many it is not.
 const NUMBERED: usize = 4;
+
+/// Lines that show what separates cells.
+const SAMPLED: usize = 20;
 
 /// Reads the bytes of a file.
 pub(super) fn read(
@@ -21,9 +25,75 @@ pub(super) fn read(
 ) -> Cause<Part> {
     // A cell takes two bytes at least, and becomes eight.
     affordable(bytes.len() as u64, 4)?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let bytes = utf8(bytes)?;
+    let separator = separator(bytes);
+    let by = match separator {
+        b',' => return rows(name, bytes, separator, label, notes),
+        b';' => "cells are separated by semicolons",
+        _ => "cells are separated by tabs",
+    };
+    notes.push(by.to_string());
+    rows(name, bytes, separator, label, notes).map_err(|cause| format!("{cause} ({by})"))
+}
+
+/// The bytes without the mark before them that says that they are UTF-8.
+fn utf8(bytes: &[u8]) -> Cause<&[u8]> {
+    // Without a mark, half of the bytes of plain letters and digits are zero.
+    match bytes {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
+            Err("is UTF-16: save it as UTF-8".to_string())
+        }
+        _ => Ok(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)),
+    }
+}
+
+/// What separates cells: a comma, unless semicolons or tabs split the first lines alike, and commas
+/// do not, or leave more that is no number.
+fn separator(bytes: &[u8]) -> u8 {
+    let sample = |separator| -> Vec<ByteRecord> {
+        let lines = reader(bytes, separator).into_byte_records();
+        lines.map_while(|line| line.ok()).take(SAMPLED).collect()
+    };
+    let width = |lines: &[ByteRecord]| lines.first().map_or(0, ByteRecord::len);
+    let alike = |lines: &[ByteRecord]| {
+        width(lines) > 1 && lines.iter().all(|line| line.len() == width(lines))
+    };
+    // The first line may be a header.
+    let words = |lines: &[ByteRecord]| {
+        let cells = lines.iter().skip(1).flatten();
+        cells
+            .filter(|cell| !is_numeric(String::from_utf8_lossy(cell).trim()))
+            .count()
+    };
+    let commas = sample(b',');
+    let others = [b';', b'\t'].map(|separator| (separator, sample(separator)));
+    let better =
+        |lines: &[ByteRecord]| alike(lines) && !(alike(&commas) && words(&commas) <= words(lines));
+    let found = others.iter().find(|(_, lines)| better(lines));
+    // Lines of different lengths are refused, but not for want of commas.
+    let only = || others.iter().find(|(_, lines)| width(lines) > 1);
+    let found = found.or_else(|| only().filter(|_| width(&commas) == 1));
+    found.map_or(b',', |&(separator, _)| separator)
+}
+
+fn reader(bytes: &[u8], separator: u8) -> Reader<&[u8]> {
     let mut builder = ReaderBuilder::new();
-    let mut reader = builder.has_headers(false).flexible(true).from_reader(bytes);
+    builder
+        .delimiter(separator)
+        .has_headers(false)
+        .flexible(true);
+    builder.from_reader(bytes)
+}
+
+/// Reads a sample per line, cells apart by `separator`.
+fn rows(
+    name: &str,
+    bytes: &[u8],
+    separator: u8,
+    label: &LabelColumn,
+    notes: &mut Vec<String>,
+) -> Cause<Part> {
+    let mut reader = reader(bytes, separator);
     let mut lines = reader
         .records()
         .map(|line| line.map_err(|e| legible(&e.to_string())));
@@ -72,7 +142,7 @@ pub(super) fn read(
         }
         labels.push(layout.label.and_then(|column| {
             let start = line.position().map_or(0, |p| p.byte() as usize);
-            let quoted = || is_quoted(bytes.get(start..)?, column);
+            let quoted = || is_quoted(bytes.get(start..)?, column, separator);
             found.label(&line[column], at, || quoted().unwrap_or(false))
         }));
         features.rows += 1;
@@ -139,7 +209,7 @@ impl Found {
 
 /// Whether the cell in `column` of the line that `bytes` begin with is in quotes, which a reader takes
 /// off; `None` past the end.
-fn is_quoted(bytes: &[u8], column: usize) -> Option<bool> {
+fn is_quoted(bytes: &[u8], column: usize, separator: u8) -> Option<bool> {
     let mut at = bytes.iter().position(|b| !b"\r\n".contains(b))?;
     let find = |at: usize, byte: u8| Some(at + bytes.get(at..)?.iter().position(|&b| b == byte)?);
     for _ in 0..column {
@@ -150,16 +220,15 @@ fn is_quoted(bytes: &[u8], column: usize) -> Option<bool> {
                 at = find(at + 2, b'"')?;
             }
         }
-        at = find(at, b',')? + 1;
+        at = find(at, separator)? + 1;
     }
     Some(bytes.get(at)? == &b'"')
 }
 
 /// The cells of the first line, and what they are.
 pub(super) fn outline(bytes: &[u8], label: &LabelColumn) -> Cause<(Vec<String>, Layout)> {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    let mut builder = ReaderBuilder::new();
-    let mut reader = builder.has_headers(false).from_reader(bytes);
+    let bytes = utf8(bytes)?;
+    let mut reader = reader(bytes, separator(bytes));
     let first = reader.records().next();
     let first = first.ok_or("is empty: a sample per line is needed")?;
     let first = first.map_err(|e| legible(&e.to_string()))?;
@@ -180,6 +249,10 @@ pub(super) struct Layout {
 impl Layout {
     fn of(first: &StringRecord, label: &LabelColumn) -> Cause<Layout> {
         let column = label_column(first, label)?;
+        let mut words = first[0].split_whitespace();
+        if first.len() == 1 && words.next().and_then(number).is_some() && words.next().is_some() {
+            return Err("separates cells by spaces: separate them by commas, as numpy.savetxt does with delimiter=\",\"".to_string());
+        }
         if column.is_some() && first.len() == 1 {
             return Err("has a single column and takes it for the labels: pass --label-column none if it is a feature".to_string());
         }
@@ -212,7 +285,7 @@ impl Layout {
     fn has_header(&self, first: &StringRecord) -> bool {
         let cells = first.iter().map(str::trim).enumerate();
         let mut cells = cells.filter(|&(i, _)| Some(i) != self.label);
-        let words = cells.any(|(_, cell)| !cell.is_empty() && number(cell).is_none());
+        let words = cells.any(|(_, cell)| !cell.is_empty() && !is_numeric(cell));
         let counts_from = |start: usize| {
             let mut cells = self.features(first).enumerate();
             cells.all(|(i, (_, cell))| cell.parse() == Ok(start + i))
@@ -259,11 +332,19 @@ fn number(cell: &str) -> Option<f64> {
     cell.parse().ok()
 }
 
+/// Whether a cell is a number to people, if with a decimal comma.
+fn is_numeric(cell: &str) -> bool {
+    number(&cell.replace(',', ".")).is_some()
+}
+
 /// What is wrong with a cell of a feature.
 fn refusal(cell: &str) -> String {
     match (cell, number(cell)) {
         ("", _) => "the cell is empty; every feature needs a number".to_string(),
         (_, Some(value)) => format!("{value} is not finite; every feature must be"),
+        _ if is_numeric(cell) => {
+            format!("`{cell}` has a decimal comma: write numbers with a point")
+        }
         _ => {
             let shown: String = one_line(cell).chars().take(40).collect();
             format!("`{shown}` is no number; --label-column chooses the label column")
