@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ssan::Error;
 use ssan::data::{
     Domain, Features, Keys, Label, LabelColumn, Labelling, Matrix, Split, Task, digits, find,
-    read_domain, read_split,
+    read_domain, read_samples, read_split,
 };
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -316,6 +316,75 @@ fn parts_are_joined_in_order() {
             "3 labels",
             "4 rows or 2 columns",
         ],
+    );
+}
+
+/// Who wants the samples alone is not stopped by labels.
+#[test]
+fn samples_without_the_labels() {
+    let samples = |name: &str, bytes: &[u8], keys: &Keys| {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        read_samples(&path, keys)
+    };
+    let none = Keys::default();
+    let with = |labels: Vec<u8>| npz(&[features(3), ("labels", labels)]);
+    let good = with(npy("|u1", "False", "(3,)", &[1, 2, 3]));
+    let same = read("x.npz", &good, &none).unwrap();
+    assert_eq!(samples("x.npz", &good, &none).unwrap(), same);
+    for (labels, words) in [
+        (
+            npy("<f8", "False", "(3,)", &floats(&[0.5, 1.0, 2.0])),
+            "0.5 is no label",
+        ),
+        (npy("|O", "False", "(3,)", &[0; 24]), "Python objects"),
+        (npy("|u1", "False", "(3, 2)", &[1; 6]), "are no labels"),
+        (npy("|u1", "False", "(4,)", &[1; 4]), "4 labels for 3 rows"),
+    ] {
+        let file = with(labels);
+        refused(read("x.npz", &file, &none), &[words]);
+        let read_back = samples("x.npz", &file, &none).unwrap();
+        assert_eq!(read_back.features, same.features);
+        assert_eq!(read_back.labels, [None, None, None]);
+        noted(&read_back.notes, "labels are left out: ");
+        noted(&read_back.notes, words);
+    }
+    // A sample per column, which only the number of labels shows: of words in cells here.
+    let labelled = read_domain(&fixture("text.mat"), &keys(&["fts"], &["codes"])).unwrap();
+    let read_back = read_samples(&fixture("text.mat"), &none).unwrap();
+    assert_eq!(read_back.features, labelled.features);
+    let columns = [
+        (
+            "X",
+            npy(
+                "<f8",
+                "False",
+                "(2, 3)",
+                &floats(&[3.0, 0.0, 5.0, 4.0, 2.0, 12.0]),
+            ),
+        ),
+        ("y", npy("|O", "False", "(3,)", &[0; 24])),
+    ];
+    let read_back = samples("x.npz", &npz(&columns), &none).unwrap();
+    close(
+        &read_back.features,
+        3,
+        &[0.6, 0.8, 0.0, 1.0, 5.0 / 13.0, 12.0 / 13.0],
+    );
+    // Parts.
+    let path = fixture("parts.mat");
+    let read_back = read_samples(&path, &keys(&["T", "U"], &[])).unwrap();
+    let labelled = read_domain(&path, &keys(&["T", "U"], &["T_Label"])).unwrap();
+    assert_eq!(read_back.features, labelled.features);
+    // What is asked for must be there.
+    refused(read_samples(&path, &keys(&["T"], &["V"])), &["no `V`"]);
+    let read_back = samples("x.csv", b"3,4,0.5\n0,2,0.25\n", &none).unwrap();
+    close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+    assert_eq!(read_back.labels, [None, None]);
+    noted(
+        &read_back.notes,
+        "labels are left out: line 1: 0.5 is no label",
     );
 }
 

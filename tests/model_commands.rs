@@ -114,6 +114,25 @@ fn predictions_are_those_of_the_run() {
     assert!(found[20..].iter().all(|line| line[1] == "cat"));
 }
 
+/// Labels are what `predict` is for: those of the file need not be any.
+#[test]
+fn predictions_need_no_labels() {
+    let folder = trained();
+    let at = folder.path();
+    let expected = passes(at, "predict run --input target.csv");
+    let grades = |k: usize| format!("{}.5", k + 1);
+    write(at, "grades.csv", &domain(4, grades));
+    let line = "run --input grades.csv";
+    assert_eq!(passes(at, &format!("predict {line}")), expected);
+    let output = ssan(at, &format!("predict {line}"));
+    let notes = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        notes.contains("labels are left out: line 1: 1.5 is no label"),
+        "{notes}"
+    );
+    fails(at, &format!("evaluate {line}"), 1, &["1.5 is no label"]);
+}
+
 /// The vote is of all partitions that the run has splits for, and of nothing else.
 #[test]
 fn a_vote_needs_the_models_of_all_partitions() {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::models::{Labelling, ModelArgs};
 use super::output::{Text, counted, print, table};
-use crate::data::{Label, class_indices};
+use crate::data::{Label, class_indices, read_domain};
 use crate::error::{Error, Result};
 use crate::evaluation::{CALIBRATION_BINS, Evaluation, evaluate, mean_and_std};
 use crate::predictions;
@@ -49,7 +49,7 @@ struct Report<'a> {
 
 /// Evaluates as the options say.
 pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
-    let labelling = args.models.label()?;
+    let labelling = args.models.label(read_domain)?;
     let text = Text {
         json: args.json,
         ..Text::default()

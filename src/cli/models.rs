@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::options::FieldArgs;
-use crate::data::{self, Domain};
+use crate::data::{Domain, Keys};
 use crate::error::{Error, Result};
 use crate::inference::{Side, TrainedModel};
 use crate::run::RunDirectory;
@@ -40,13 +40,13 @@ pub(super) struct Labelling {
 }
 
 impl ModelArgs {
-    /// Reads both and labels the samples.
-    pub fn label(&self) -> Result<Labelling> {
+    /// Reads both, the samples by `read`, and labels the samples.
+    pub fn label(&self, read: fn(&Path, &Keys) -> Result<Domain>) -> Result<Labelling> {
         let models = match self.model.is_dir() {
             true => RunDirectory::models(&self.model)?,
             false => vec![TrainedModel::load(&self.model)?],
         };
-        let samples = data::read_domain(&self.input, &self.fields.keys())?;
+        let samples = read(&self.input, &self.fields.keys())?;
         let side = self.side(&models[0], &samples)?;
         let mut opinions = Vec::new();
         for model in &models {

@@ -7,6 +7,7 @@ use npyz::WriterBuilder;
 
 use super::models::{Labelling, ModelArgs};
 use super::output::{abridged, complain, counted, may_write, print, write};
+use crate::data::read_samples;
 use crate::error::{Error, Result};
 use crate::files::AtomicFile;
 use crate::predictions;
@@ -44,7 +45,7 @@ pub(super) fn run(args: &PredictArgs) -> Result<()> {
         args.may_write(out)?;
     }
     let file = args.out.as_deref().map(AtomicFile::create).transpose()?;
-    let labelling = args.models.label()?;
+    let labelling = args.models.label(read_samples)?;
     for note in &labelling.samples.notes {
         complain(&format!("note: {}: {note}", labelling.samples.name));
     }

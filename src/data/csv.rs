@@ -6,7 +6,7 @@
 use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 
 use super::arrays::{Cause, legible, one_line};
-use super::domain::Part;
+use super::domain::{Labels, Part};
 use super::{Label, LabelColumn, Matrix};
 use crate::memory::affordable;
 
@@ -21,6 +21,7 @@ pub(super) fn read(
     name: &str,
     bytes: &[u8],
     label: &LabelColumn,
+    needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<Part> {
     // A cell takes two bytes at least, and becomes eight.
@@ -28,12 +29,12 @@ pub(super) fn read(
     let bytes = utf8(bytes)?;
     let separator = separator(bytes);
     let by = match separator {
-        b',' => return rows(name, bytes, separator, label, notes),
+        b',' => return rows(name, bytes, separator, label, needed, notes),
         b';' => "cells are separated by semicolons",
         _ => "cells are separated by tabs",
     };
     notes.push(by.to_string());
-    rows(name, bytes, separator, label, notes).map_err(|cause| format!("{cause} ({by})"))
+    rows(name, bytes, separator, label, needed, notes).map_err(|cause| format!("{cause} ({by})"))
 }
 
 /// The bytes without the mark before them that says that they are UTF-8.
@@ -91,6 +92,7 @@ fn rows(
     bytes: &[u8],
     separator: u8,
     label: &LabelColumn,
+    needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<Part> {
     let mut reader = reader(bytes, separator);
@@ -147,7 +149,10 @@ fn rows(
         }));
         features.rows += 1;
     }
-    found.told(labels.iter().flatten().count(), notes)?;
+    if let Err(cause) = found.told(labels.iter().flatten().count(), notes) {
+        needed.lost::<()>(cause, notes)?;
+        labels.fill(None);
+    }
     match features.rows {
         0 => Err("has a header and no samples".to_string()),
         _ => Ok(Part {

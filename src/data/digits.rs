@@ -1,6 +1,6 @@
 //! The data set inside the program, so that it runs with nothing else at hand.
 
-use super::domain::{Domain, Format, parse};
+use super::domain::{Domain, Format, Labels, parse};
 use super::keys::Keys;
 use crate::error::{Error, Result};
 
@@ -15,7 +15,7 @@ const TARGET: &[u8] = include_bytes!("../../datasets/digits/digits_pixels.npz");
 /// None, unless the program itself is damaged.
 pub fn digits() -> Result<(Domain, Domain)> {
     let read = |name: &str, bytes| {
-        let domain = parse(name, Format::Npz, bytes, &Keys::default());
+        let domain = parse(name, Format::Npz, bytes, &Keys::default(), Labels::Needed);
         domain.map_err(|cause| Error::Data(format!("bundled {name} {cause}")))
     };
     Ok((

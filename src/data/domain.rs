@@ -34,6 +34,29 @@ pub(super) struct Part {
     pub labels: Vec<Option<Label>>,
 }
 
+/// What labels are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Labels {
+    /// Those that cannot be read are an error.
+    Needed,
+    /// Samples alone are needed.
+    Spare,
+}
+
+impl Labels {
+    /// What comes of labels that cannot be read, for a `cause`: none, and a note, where they can be
+    /// spared.
+    pub(super) fn lost<T>(self, cause: String, notes: &mut Vec<String>) -> Cause<Option<T>> {
+        match self {
+            Labels::Needed => Err(cause),
+            Labels::Spare => {
+                notes.push(format!("labels are left out: {cause}"));
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// File formats, known by their extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -70,24 +93,54 @@ impl Format {
 /// # Errors
 /// The file is missing, damaged, of another kind, or holds no features as `keys` describe them.
 pub fn read_domain(path: &Path, keys: &Keys) -> Result<Domain> {
+    read(path, keys, Labels::Needed)
+}
+
+/// Reads what [`read_domain`] reads, for its samples: labels that cannot be read, or that are of other
+/// samples, are left out, with a note.
+///
+/// # Errors
+/// As [`read_domain`], but for labels; or `keys` name labels that the file has not.
+pub fn read_samples(path: &Path, keys: &Keys) -> Result<Domain> {
+    read(path, keys, Labels::Spare)
+}
+
+fn read(path: &Path, keys: &Keys, labels: Labels) -> Result<Domain> {
     let format = Format::known(path)?;
     let bytes = files::read(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
-    parse(&name, format, &bytes, keys).map_err(|cause| Error::file(path, cause))
+    parse(&name, format, &bytes, keys, labels).map_err(|cause| Error::file(path, cause))
 }
 
 /// The domain in the bytes of a file.
-pub(super) fn parse(name: &str, format: Format, bytes: &[u8], keys: &Keys) -> Cause<Domain> {
+pub(super) fn parse(
+    name: &str,
+    format: Format,
+    bytes: &[u8],
+    keys: &Keys,
+    labels: Labels,
+) -> Cause<Domain> {
     let mut notes = Vec::new();
     let parts = match format {
-        Format::Mat => named::parts(&mut Mat::open(bytes)?, keys, &mut notes)?,
-        Format::Npz => named::parts(&mut Npz::open(bytes)?, keys, &mut notes)?,
+        Format::Mat => named::parts(&mut Mat::open(bytes)?, keys, labels, &mut notes)?,
+        Format::Npz => named::parts(&mut Npz::open(bytes)?, keys, labels, &mut notes)?,
         Format::Npy => {
             let mut only = Keys::default();
             only.features.push(name.to_string());
-            named::parts(&mut Single::open(bytes, name)?, &only, &mut Vec::new())?
+            named::parts(
+                &mut Single::open(bytes, name)?,
+                &only,
+                labels,
+                &mut Vec::new(),
+            )?
         }
-        Format::Csv => vec![csv::read(name, bytes, &keys.label_column, &mut notes)?],
+        Format::Csv => vec![csv::read(
+            name,
+            bytes,
+            &keys.label_column,
+            labels,
+            &mut notes,
+        )?],
     };
     let keyed = !keys.features.is_empty() || !keys.labels.is_empty();
     if keyed && matches!(format, Format::Npy | Format::Csv) {

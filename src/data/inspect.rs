@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::arrays::{Arrays, Entry};
-use super::domain::{Format, parse};
+use super::domain::{Format, Labels, parse};
 use super::mat::Mat;
 use super::npy::Single;
 use super::npz::Npz;
@@ -95,7 +95,7 @@ pub fn inspect(path: &Path, keys: &Keys) -> Result<Contents> {
         reading: None,
         refusal: None,
     };
-    match parse(&name, format, &bytes, keys) {
+    match parse(&name, format, &bytes, keys, Labels::Needed) {
         Ok(domain) => contents.reading = Some(Reading::of(&domain)),
         Err(cause) => contents.refusal = Some(cause),
     }
@@ -119,7 +119,7 @@ fn fields(name: &str, format: Format, bytes: &[u8], keys: &Keys) -> Cause<Vec<Fi
 
 fn arrays(file: &dyn Arrays, keys: &Keys) -> Vec<Field> {
     // What cannot be selected is told by the refusal to read.
-    let selected = named::select(file, keys, &mut Vec::new());
+    let selected = named::select(file, keys, Labels::Needed, &mut Vec::new());
     let (features, labels) = selected.unwrap_or_default();
     let field = |(i, entry): (usize, &Entry)| Field {
         name: entry.name.clone(),

@@ -37,7 +37,7 @@ mod task;
 
 pub(crate) use arrays::legible;
 pub use digits::digits;
-pub use domain::{Domain, read_domain};
+pub use domain::{Domain, read_domain, read_samples};
 pub use features::Features;
 pub use find::find;
 pub use inspect::{Contents, Field, Reading, Role, inspect};

@@ -1,7 +1,7 @@
 //! Features and labels out of a file of named arrays.
 
-use super::arrays::{Arrays, Cause, Values, legible, list, locate};
-use super::domain::Part;
+use super::arrays::{Arrays, Cause, Entry, Values, legible, list, locate};
+use super::domain::{Labels, Part};
 use super::{Keys, Label};
 
 const FEATURES: [&str; 6] = ["features", "fts", "feas", "fea", "data", "X"];
@@ -11,13 +11,14 @@ const LABELS: [&str; 5] = ["labels", "label", "Y", "y", "gnd"];
 pub(super) fn parts(
     file: &mut dyn Arrays,
     keys: &Keys,
+    needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<Vec<Part>> {
-    let (features, labels) = select(file, keys, notes)?;
+    let (features, labels) = select(file, keys, needed, notes)?;
     let mut labels = labels.into_iter();
     let mut parts = Vec::new();
     for features in features {
-        parts.push(part(file, features, labels.next(), notes)?);
+        parts.push(part(file, features, labels.next(), needed, notes)?);
     }
     Ok(parts)
 }
@@ -26,6 +27,7 @@ pub(super) fn parts(
 pub(super) fn select(
     file: &dyn Arrays,
     keys: &Keys,
+    needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<(Vec<usize>, Vec<usize>)> {
     let entries = file.entries();
@@ -59,6 +61,8 @@ pub(super) fn select(
         names => named(names, "--features-key")?,
     };
     let labels = match &keys.labels[..] {
+        // Which are of which part is not known.
+        [] if features.len() > 1 && needed == Labels::Spare => Vec::new(),
         [] if features.len() > 1 => {
             return Err(format!(
                 "features come in {} parts: name the labels of each with --labels-key; it holds {}",
@@ -76,7 +80,7 @@ pub(super) fn select(
             features.len()
         ));
     }
-    if keys.labels.is_empty() && labels.is_empty() {
+    if keys.labels.is_empty() && labels.is_empty() && needed == Labels::Needed {
         notes.push(format!(
             "no labels under {}; the file holds {}: --labels-key chooses",
             LABELS.join(", "),
@@ -90,12 +94,14 @@ pub(super) fn select(
 fn part(
     file: &mut dyn Arrays,
     features: usize,
-    labels: Option<usize>,
+    entry: Option<usize>,
+    needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<Part> {
-    let labels = match labels {
+    let mut labels = match entry.map(|entry| read_labels(file, entry)) {
         None => None,
-        Some(entry) => Some((entry, read_labels(file, entry)?)),
+        Some(Ok(labels)) => Some(labels),
+        Some(Err(cause)) => needed.lost(cause, notes)?,
     };
     let shown = file.entries()[features].to_string();
     let &[rows, cols] = &file.entries()[features].shape[..] else {
@@ -108,16 +114,21 @@ fn part(
             "{shown} is empty: samples and features are needed, at least one each"
         ));
     }
-    let count = labels.as_ref().map(|(_, labels)| labels.len() as u64);
+    // Labels that cannot be read have a number all the same.
+    let entry = entry.map(|entry| &file.entries()[entry]);
+    let count = entry.filter(|entry| are_labels(entry));
+    let count = count.map(|entry| entry.shape.iter().product::<u64>());
     let transpose = match count {
         Some(n) if n == rows => false,
         Some(n) if n == cols => true,
         None => false,
         Some(n) => {
-            let labels = &file.entries()[labels.map_or(features, |(entry, _)| entry)];
-            return Err(format!(
-                "{shown} and {labels} do not fit: {n} labels for {rows} rows or {cols} columns; choose others with --features-key and --labels-key"
-            ));
+            let names = entry.map(Entry::to_string).unwrap_or_default();
+            let cause = format!(
+                "{shown} and {names} do not fit: {n} labels for {rows} rows or {cols} columns; choose others with --features-key and --labels-key"
+            );
+            labels = needed.lost(cause, notes)?;
+            false
         }
     };
     let values = file.read(features)?;
@@ -140,15 +151,19 @@ fn part(
     };
     Ok(Part {
         name: name.clone(),
-        labels: labels.map_or(vec![None; features.rows()], |(_, labels)| labels),
+        labels: labels.unwrap_or_else(|| vec![None; features.rows()]),
         features,
     })
 }
 
+/// Whether an array has a label per sample, as far as its shape says.
+fn are_labels(entry: &Entry) -> bool {
+    (1..=2).contains(&entry.shape.len()) && entry.shape.iter().filter(|&&n| n != 1).count() <= 1
+}
+
 fn read_labels(file: &mut dyn Arrays, entry: usize) -> Cause<Vec<Option<Label>>> {
     let shown = file.entries()[entry].to_string();
-    let shape = &file.entries()[entry].shape;
-    if shape.is_empty() || shape.len() > 2 || shape.iter().filter(|&&n| n != 1).count() > 1 {
+    if !are_labels(&file.entries()[entry]) {
         return Err(format!(
             "{shown} are no labels: n×1 or 1×n is needed, one per sample; choose with --labels-key"
         ));
