@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use ssan::data::{Domain, Keys, Label, LabelColumn, Matrix, Task, read_domain, read_split};
+use ssan::data::{
+    Domain, Keys, Label, LabelColumn, Matrix, Task, read_domain, read_samples, read_split,
+};
 use ssan::inference::{Side, TrainedModel};
 use ssan::model::{Dimensions, Layers};
 use ssan::parameters;
@@ -14,7 +16,7 @@ use ssan::run::checkpoint::Checkpoint;
 use crate::formats::Format;
 
 /// Ways in which a file is read.
-pub const VARIANTS: usize = 4;
+pub const VARIANTS: usize = 5;
 
 /// Whether what was read holds together, or the reader's error.
 type Outcome = ssan::Result<Result<(), String>>;
@@ -195,9 +197,12 @@ fn sweep(path: &Path) -> Outcome {
     }
 }
 
-/// A domain, with the usual keys or others.
+/// A domain, with the usual keys or others, or its samples.
 fn domain(path: &Path, variant: usize) -> Outcome {
     let own = |names: &[&str]| names.iter().map(|n| n.to_string()).collect();
+    if variant == 4 {
+        return read_samples(path, &Keys::default()).map(|domain| sound(&domain));
+    }
     let keys = match variant {
         0 => Keys::default(),
         1 => Keys {
