@@ -106,10 +106,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub target_labels_key: Vec<String>,
 
-    /// What the method's options that are not given stand for: the paper's method as its authors
-    /// released it, or one for any number of classes that keeps its accuracy to the last epoch
-    /// [default: robust; paper where an option of the released code's method is given, such as --lr
-    /// or --alpha]
+    /// Values of the method's options that are not given: the paper's as released, or ours, which
+    /// change initialisation, schedule and normalisation and add a vote and pseudo-labels
+    /// [default: robust; paper where one of --optimizer, --lr, --alpha, --beta, --gamma, --temperature,
+    /// --prototype, --combine_pred is given]
     #[arg(long, value_enum, help_heading = "Training")]
     pub recipe: Option<RecipeName>,
 
@@ -174,9 +174,9 @@ pub(super) struct TrainArgs {
     #[arg(long, visible_alias = "check_transfer", help_heading = "Comparison")]
     pub check_transfer: bool,
 
-    /// Which networks are the result: of the last epoch, of the epoch in which near target rows have
-    /// one label and all classes have rows most (no test label is used), the mean of those of the
-    /// last third, or best-test, an oracle that the test labels choose [default: last]
+    /// Which networks are the result. last epoch; consensus: the epoch in which neighbouring target
+    /// rows most share a label and every class keeps rows (no test label); average: mean of the last
+    /// third; best-test: an oracle, which the test labels choose [default: last]
     #[arg(long, value_enum, help_heading = "Training")]
     pub select: Option<SelectName>,
 
@@ -260,7 +260,7 @@ pub(super) struct TrainArgs {
     pub over_classes: Option<OverClassesName>,
 
     /// Labels that unlabelled rows are trained on late in training: none, or the vote of the
-    /// partition's networks smoothed over the graph of nearest target rows [default: none; robust:
+    /// partition's networks smoothed over the graph of nearest target rows [paper: none; robust:
     /// graph]
     #[arg(
         long,

@@ -1,4 +1,4 @@
-//! Where a recorded step is replayed: [`cpu`] in plain loops, and devices that launch the kernels
+//! Where a recorded step is replayed: [`cpu`], and devices that launch the kernels
 //! of [`kernels`] as [`launch`] lists them: [`cuda`], with the kernels compiled by [`nvrtc`], matrix
 //! products computed as [`rung`] says and two streams by [`plan`]. [`find`] says which devices there are.
 

@@ -1,6 +1,6 @@
 //! `L = −Σ_k mean_{i: y_i = k} Σ_c q_kc log(softmax(z_i)_c + 1e-5)`: labelled target rows follow
 //! the class correlations `q` that the source shows (SSAN, the soft part of L_isc). A sum over
-//! classes; a class without labelled rows adds nothing.
+//! classes, of which the objective may take the mean; a class without labelled rows adds nothing.
 //!
 //! With `s = softmax(z_i)`, `n_k` rows of class `k = y_i`, and
 //! `g_c = −q_kc / (n_k (s_c + 1e-5))`: `dz_ic = s_c (g_c − Σ_j s_j g_j)`,

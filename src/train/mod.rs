@@ -109,7 +109,7 @@ impl Options {
     };
 
     /// Another start and schedule, networks that vote, and pseudo-labels. More accurate than the
-    /// paper's on some data and less on other: see `benches/RESULTS.md`. README has what each part
+    /// paper's on some data and less on other: see `benches/RESULTS.md`. `docs/recipe.md` has what each part
     /// is worth.
     pub const ROBUST: Options = Options {
         objective: Objective::ROBUST,
