@@ -26,12 +26,13 @@
 //! | [`report`] | runs as a page and as plots |
 //! | [`evaluation`] | accuracies, F1, confusions and calibration of predictions |
 //! | [`parameters`], [`files`], [`memory`], [`median`] | parameters as safetensors; files written whole or not at all; memory left; the middle of timings |
-| [`error`], [`real`] | what goes wrong, for the user; `f32` or `f64` |
+//! | [`error`], [`real`] | what goes wrong, for the user; `f32` or `f64` |
 //! | [`cli`] | the `ssan` command |
 //!
 //! Data flow one way: `data → train → (model, objective → graph → ops → device)`, and what comes out
 //! `train → run → report`. Nothing in [`ops`] knows SSAN; nothing in [`cli`] computes. `CONTRIBUTING.md`
-//! walks through adding an operation; `examples/train_and_predict.rs` uses the library without the command.
+//! walks through adding an operation; `examples/train_and_predict.rs` uses the library without the
+//! command.
 //!
 //! # What may differ between machines
 //!

@@ -109,8 +109,8 @@ impl Options {
     };
 
     /// Another start and schedule, networks that vote, and pseudo-labels. More accurate than the
-    /// paper's on some data and less on other: see `benches/RESULTS.md`. `docs/recipe.md` has what each part
-    /// is worth.
+    /// paper's on some data and less on other: see `benches/RESULTS.md`. `docs/recipe.md` has what each
+    /// part is worth.
     pub const ROBUST: Options = Options {
         objective: Objective::ROBUST,
         lr: 0.5,
