@@ -8,6 +8,8 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
+use ssan::device::launch::Launches;
+use ssan::device::rung::{Arithmetic, Rung};
 use ssan::device::{Cpu, Device};
 use ssan::graph::{Graph, Labels, Var};
 use ssan::ops::{
@@ -251,6 +253,30 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
     cases.table
 }
 
+/// Partitions of [`products_side_by_side`] with which they reach every rung.
+pub const SIDE_BY_SIDE: usize = 20;
+
+/// Products of many partitions: in each use some fill a card with tiles of each size, and none is a
+/// multiple of a tile. Without a slope and of unit length, so that results are off by what factors
+/// lose in rounding and no more: no sum has another sign for it, and no logit is large.
+pub fn products_side_by_side(partitions: usize) -> Vec<Case<f32>> {
+    let mut cases = Cases {
+        table: Vec::new(),
+        data: Data(None),
+        runs: vec![(partitions, 1)],
+    };
+    for (rows, inputs, outputs) in [
+        (129, 33, 257),
+        (129, 257, 33),
+        (33, 129, 257),
+        (129, 70, 130),
+    ] {
+        layer(&mut cases, rows, inputs, outputs, l2_normalize);
+        gram_layer(&mut cases, rows, outputs, l2_normalize);
+    }
+    cases.table
+}
+
 /// How often [`random_cases`] are drawn, and from which seed.
 pub fn draws() -> (u64, u64) {
     let number = |variable: &str, default: u64| {
@@ -312,11 +338,9 @@ pub fn random_cases<T: Real>(seed: u64, n: u64) -> Vec<Case<T>> {
 fn products<T: Real>(cases: &mut Cases<T>, (rows, inputs, outputs): (usize, usize, usize)) {
     let data = cases.data;
     let name = format!("{rows} x {inputs} to {outputs}");
-    let layer = [(outputs, inputs), (1, outputs)];
-    let shapes = [(rows, inputs), layer[0], layer[1]];
-    cases.add(format!("linear, {name}"), &shapes, |g, x| {
-        vec![linear(g, x[0], x[1], x[2])]
-    });
+    let of_layer = [(outputs, inputs), (1, outputs)];
+    let shapes = [(rows, inputs), of_layer[0], of_layer[1]];
+    layer(cases, rows, inputs, outputs, |_, y| y);
     cases.add(
         format!("linear with leaky_relu, {name}"),
         &shapes,
@@ -330,9 +354,37 @@ fn products<T: Real>(cases: &mut Cases<T>, (rows, inputs, outputs): (usize, usiz
         let y = linear(g, x, w[0], w[1]);
         vec![leaky_relu(g, y, 0.2)]
     };
-    cases.add(format!("linear of shared rows, {name}"), &layer, shared);
-    let gram = [(rows, outputs), (1, 1), (1, outputs)];
-    cases.add(format!("gram_linear, {name}"), &gram, move |g, x| {
+    cases.add(format!("linear of shared rows, {name}"), &of_layer, shared);
+    gram_layer(cases, rows, outputs, |g, y| leaky_relu(g, y, 0.2));
+}
+
+/// A layer, and what `follow` records on its result.
+fn layer<T: Real>(
+    cases: &mut Cases<T>,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    follow: impl Fn(&mut Graph<T>, Var) -> Var + 'static,
+) {
+    let name = format!("linear, {rows} x {inputs} to {outputs}");
+    let shapes = [(rows, inputs), (outputs, inputs), (1, outputs)];
+    cases.add(name, &shapes, move |g, x| {
+        let y = linear(g, x[0], x[1], x[2]);
+        vec![follow(g, y)]
+    });
+}
+
+/// The same of a layer in Gram form.
+fn gram_layer<T: Real>(
+    cases: &mut Cases<T>,
+    rows: usize,
+    outputs: usize,
+    follow: impl Fn(&mut Graph<T>, Var) -> Var + 'static,
+) {
+    let data = cases.data;
+    let name = format!("gram_linear, {rows} rows to {outputs}");
+    let shapes = [(rows, outputs), (1, 1), (1, outputs)];
+    cases.add(name, &shapes, move |g, x| {
         let start = data.values(2, g.partitions() * rows, outputs);
         let layer = GramLayer {
             gram: g.constant("gram", rows, rows, data.values(1, rows, rows)),
@@ -342,7 +394,7 @@ fn products<T: Real>(cases: &mut Cases<T>, (rows, inputs, outputs): (usize, usiz
             bias: x[2],
         };
         let y = gram_linear(g, layer);
-        vec![leaky_relu(g, y, 0.2)]
+        vec![follow(g, y)]
     });
 }
 
@@ -671,6 +723,20 @@ impl<T: Real> Case<T> {
         g
     }
 
+    /// The kernels of its products and the rungs they are on where large ones are computed in
+    /// `arithmetic`.
+    pub fn rungs(&self, arithmetic: Arithmetic) -> Vec<(&'static str, Rung)> {
+        let mut rungs = Vec::new();
+        for &(partitions, times) in &self.runs {
+            let graph = self.graph(partitions, times);
+            let all = Launches::of(&graph, |product| arithmetic.rung(product));
+            let products = all.forward.iter().chain(&all.backward);
+            let products = products.filter(|launch| launch.product.is_some());
+            rungs.extend(products.map(|launch| (launch.kernel, launch.rung)));
+        }
+        rungs
+    }
+
     /// Runs it on the CPU and on the device that `load` gives, and compares all values and labels
     /// and the gradients of all parameters: after a forward and a backward pass, after one more,
     /// and after two steps.
@@ -678,6 +744,18 @@ impl<T: Real> Case<T> {
     /// # Errors
     /// They differ, or the device fails.
     pub fn compare(&self, load: &Load<T>) -> std::result::Result<(), String> {
+        self.compare_within(T::epsilon().wide() * 256.0, load)
+    }
+
+    /// The same, with differences of at most `tolerance` of the largest entry.
+    ///
+    /// # Errors
+    /// As [`Case::compare`].
+    pub fn compare_within(
+        &self,
+        tolerance: f64,
+        load: &Load<T>,
+    ) -> std::result::Result<(), String> {
         type Replay<T> = fn(&mut dyn Device<T>) -> Result<()>;
         let replays: [(&str, Replay<T>); 4] = [
             ("forward", |d| d.forward()),
@@ -693,7 +771,7 @@ impl<T: Real> Case<T> {
             for (when, replay) in replays {
                 replay(&mut cpu).expect("the CPU does not fail");
                 let run = replay(&mut *device).map_err(|e| e.to_string());
-                run.and_then(|()| compare(&cpu, &*device, floor))
+                run.and_then(|()| compare(&cpu, &*device, tolerance, floor))
                     .map_err(|e| {
                         let name = &self.name;
                         format!("{name}, {partitions} partitions, {times} times, {when}: {e}")
@@ -707,6 +785,7 @@ impl<T: Real> Case<T> {
 fn compare<T: Real>(
     cpu: &dyn Device<T>,
     device: &dyn Device<T>,
+    tolerance: f64,
     floor: f64,
 ) -> std::result::Result<(), String> {
     let graph = cpu.graph();
@@ -719,19 +798,25 @@ fn compare<T: Real>(
     }
     for var in graph.vars() {
         let (expected, found) = (cpu.read(var).unwrap(), device.read(var).unwrap());
-        near(&expected, &found, floor).map_err(|e| format!("{}: {e}", graph.name(var)))?;
+        near(&expected, &found, tolerance, floor)
+            .map_err(|e| format!("{}: {e}", graph.name(var)))?;
     }
     for var in graph.trained() {
         let (expected, found) = (cpu.read_grad(var).unwrap(), device.read_grad(var).unwrap());
         let name = graph.name(var);
-        near(&expected, &found, floor).map_err(|e| format!("gradient of {name}: {e}"))?;
+        near(&expected, &found, tolerance, floor)
+            .map_err(|e| format!("gradient of {name}: {e}"))?;
     }
     Ok(())
 }
 
-/// Compares entry by entry, relative to the largest of all, or `floor`.
-fn near<T: Real>(expected: &[T], found: &[T], floor: f64) -> std::result::Result<(), String> {
-    let tolerance = T::epsilon().wide() * 256.0;
+/// Compares entry by entry, within `tolerance` of the largest of all, or of `floor`.
+fn near<T: Real>(
+    expected: &[T],
+    found: &[T],
+    tolerance: f64,
+    floor: f64,
+) -> std::result::Result<(), String> {
     let (entries, on_cpu) = (found.len(), expected.len());
     if entries != on_cpu {
         return Err(format!("{entries} entries, on the CPU {on_cpu}"));

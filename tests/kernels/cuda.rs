@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use ssan::Result;
 use ssan::data::{self, Matrix, Normalisation, Task};
+use ssan::device::rung::Arithmetic;
 use ssan::device::{Choice, Cuda, CudaOptions, Device, Precision, available};
 use ssan::graph::Graph;
 use ssan::real::Real;
@@ -17,17 +18,36 @@ use ssan::train::{
 };
 
 use crate::card::{present, times};
-use crate::cases::{cases, draws, random_cases};
+use crate::cases::{Load, SIDE_BY_SIDE, cases, draws, random_cases};
+use crate::rungs::PRECISIONS;
 use crate::stand_in::{StandIn, run_tests};
 use crate::{golden, gradients, rungs, stand_in, traces};
 
 fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>> {
-    let precision = Precision::Fp32;
     let options = CudaOptions {
         use_graph,
-        precision,
+        precision: Precision::Fp32,
     };
     Choice::Cuda(0).load_with(graph, options)
+}
+
+/// Calls `check` with each precision that the card has, what it computes in, and what loads a
+/// recording for it.
+fn in_each_precision(check: impl Fn(Arithmetic, &Load<f32>)) {
+    let found = available().expect("there is a card");
+    for precision in PRECISIONS {
+        let Ok(arithmetic) = precision.arithmetic::<f32>(found.cards[0].capability) else {
+            continue;
+        };
+        check(arithmetic, &move |graph| {
+            let use_graph = true;
+            let options = CudaOptions {
+                use_graph,
+                precision,
+            };
+            Choice::Cuda(0).load_with(graph, options)
+        });
+    }
 }
 
 fn every_operation_agrees<T: Real>(use_graph: bool) {
@@ -99,6 +119,17 @@ fn every_operation_agrees_with_the_cpu_by_plain_launches() {
     }
 }
 
+/// On the rungs that the sizes of real training have.
+#[test]
+fn products_side_by_side_agrees_with_the_cpu_in_each_precision() {
+    if present("products of many partitions on the card against the CPU, in each precision") {
+        in_each_precision(|arithmetic, load| {
+            let partitions = times(SIDE_BY_SIDE, 1);
+            rungs::products_side_by_side_agree(partitions, arithmetic, load);
+        });
+    }
+}
+
 #[test]
 fn the_card_follows_every_trace() {
     if !present("the released code's traces on the card, in double") {
@@ -127,20 +158,9 @@ fn training_in_each_precision_reaches_the_losses_of_the_cpu() {
     if !present("training in tf32 and bf16 on the card compared with the CPU") {
         return;
     }
-    let found = available().expect("there is a card");
-    for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
-        let Ok(arithmetic) = precision.arithmetic::<f32>(found.cards[0].capability) else {
-            continue;
-        };
-        rungs::training_agrees(&problem(1), &options(times(40, 5)), arithmetic, &|graph| {
-            let use_graph = true;
-            let options = CudaOptions {
-                use_graph,
-                precision,
-            };
-            Choice::Cuda(0).load_with(graph, options)
-        });
-    }
+    in_each_precision(|arithmetic, load| {
+        rungs::training_agrees(&problem(1), &options(times(40, 5)), arithmetic, load);
+    });
 }
 
 /// Timing the launches of a step leaves no trace in its buffers.

@@ -1,6 +1,8 @@
 //! The ladder of matrix products: every rung in all four uses on ragged shapes, every access
 //! checked, against sums in double; and training on the rungs.
 
+use std::collections::HashSet;
+
 use ssan::Result;
 use ssan::device::rung::{Arithmetic, Product, Rung, Tile};
 use ssan::device::{Cpu, Device, Precision};
@@ -9,11 +11,14 @@ use ssan::real::Real;
 use ssan::train::{FirstLayer, Options, Problem, Session};
 
 use crate::build::Mode;
-use crate::cases::{cases, numbers};
+use crate::cases::{self, SIDE_BY_SIDE, cases, numbers, products_side_by_side};
 use crate::cuda;
 use crate::executor::{self, HostKernels};
 use crate::gradients;
 use crate::library::{Kernels, Memory, Value};
+
+/// What a user may ask for.
+pub const PRECISIONS: [Precision; 3] = [Precision::Fp32, Precision::Tf32, Precision::Bf16];
 
 /// Rows, inner and outer size: one of each, a tile of each size and one more, sizes whose rows
 /// begin at multiples of 4, 8 and 16 bytes.
@@ -319,6 +324,68 @@ fn recorded_products_agree_with_the_cpu() {
     recorded_products_agree::<f64>(rung(Arithmetic::Plain), "70 x 130 to 65");
 }
 
+/// Compares products of many partitions with the CPU, on a device of `load` that computes them in
+/// `arithmetic`.
+pub fn products_side_by_side_agree(
+    partitions: usize,
+    arithmetic: Arithmetic,
+    load: &cases::Load<f32>,
+) {
+    let tolerance = (4.0 * rounding(arithmetic)).max(256.0 * f64::from(f32::EPSILON));
+    let cases = products_side_by_side(partitions).into_iter();
+    let failed: Vec<String> = cases
+        .filter_map(|c| c.compare_within(tolerance, load).err())
+        .collect();
+    assert!(failed.is_empty(), "{arithmetic:?}: {}", failed.join("\n"));
+}
+
+/// What is computed is the same with one partition, which the host has time for.
+#[test]
+fn products_side_by_side_agree_with_the_cpu() {
+    for precision in PRECISIONS {
+        let arithmetic = precision.arithmetic::<f32>((9, 0)).unwrap();
+        products_side_by_side_agree(1, arithmetic, &move |graph| {
+            let choose = |product| arithmetic.rung(product);
+            Ok(Box::new(HostKernels::load_on(graph, choose, Mode::Plain)))
+        });
+    }
+}
+
+/// A card that runs the cases runs every rung, in each kernel: those of its tensor cores are reached
+/// by sizes alone, and the large tiles by many partitions.
+#[test]
+fn the_cases_reach_every_rung() {
+    for capability in [(8, 0), (9, 0)] {
+        let arithmetic = |precision: Precision| precision.arithmetic::<f32>(capability).unwrap();
+        let mut reached = HashSet::new();
+        for case in cases::<f32>() {
+            reached.extend(case.rungs(arithmetic(Precision::Fp32)));
+        }
+        for case in cases::<f64>() {
+            let double = Precision::Fp32.arithmetic::<f64>(capability).unwrap();
+            reached.extend(case.rungs(double));
+        }
+        for case in products_side_by_side(SIDE_BY_SIDE) {
+            for precision in PRECISIONS {
+                reached.extend(case.rungs(arithmetic(precision)));
+            }
+        }
+        for kernel in [
+            "linear",
+            "linear_backward_x",
+            "linear_backward_w",
+            "gram_linear",
+        ] {
+            for rung in Rung::all() {
+                assert!(
+                    reached.contains(&(kernel, rung)),
+                    "no case has {kernel} on {rung:?}, at {capability:?}"
+                );
+            }
+        }
+    }
+}
+
 type Load<'a> = &'a dyn Fn(Graph<f32>) -> Result<Box<dyn Device<f32>>>;
 
 /// Loss terms of every epoch, by the device of `load`.
@@ -379,7 +446,7 @@ fn training_reaches_the_losses_of_the_cpu() {
 /// The same at sizes where products are on several rungs, as a card of that capability has them.
 #[test]
 fn training_in_each_precision_reaches_the_losses_of_the_cpu() {
-    for precision in [Precision::Fp32, Precision::Tf32, Precision::Bf16] {
+    for precision in PRECISIONS {
         let arithmetic = precision.arithmetic::<f32>((9, 0)).unwrap();
         training_agrees(&cuda::problem(1), &cuda::options(3), arithmetic, &|graph| {
             let choose = |product| arithmetic.rung(product);
