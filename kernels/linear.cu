@@ -205,22 +205,33 @@ struct Tile {
         const int row0 = ALONG_K ? i0 : k0, rows = ALONG_K ? outer : inner;
         const int col0 = ALONG_K ? k0 : i0, cols = ALONG_K ? inner : outer;
         const int words = cols % 4 == 0 ? 4 : cols % 2 == 0 ? 2 : 1;
-        // One after the other: no copy waits for the one before, and unrolled the addresses of all
-        // would be kept in registers.
-#pragma unroll 1
-        for (int at = threadIdx.x * words; at < HEIGHT * WIDTH; at += THREADS * words) {
-            const int row = at / WIDTH, col = at % WIDTH;
-            const bool inside = row0 + row < rows && col0 + col < cols;
-            // An operand has less than 2³¹ elements.
-            const float *source = from + (inside ? (row0 + row) * cols + col0 + col : 0);
-            float *const place = tile + row * PITCH + col;
-            if (words == 4) {
-                copy_async<16>(place, source, inside);
-            } else if (words == 2) {
-                copy_async<8>(place, source, inside);
-            } else {
-                copy_async<4>(place, source, inside);
-            }
+        // A thread stays in its column, so that from one copy to the next there is an addition to
+        // be done and no more.
+        const int row = threadIdx.x * words / WIDTH, col = threadIdx.x * words % WIDTH;
+        const float *source = from + (long long)(row0 + row) * cols + col0 + col;
+        float *const place = tile + row * PITCH + col;
+        const int left = col0 + col < cols ? rows - row0 - row : 0;
+        if (words == 4) {
+            copy_column<4>(place, source, left, cols);
+        } else if (words == 2) {
+            copy_column<2>(place, source, left, cols);
+        } else {
+            copy_column<1>(place, source, left, cols);
+        }
+    }
+
+    // What a thread copies of it, N words at a time: `left` rows of the operand are left from its
+    // first on.
+    template <int N>
+    static __device__ __forceinline__ void copy_column(float *place, const float *source, int left,
+                                                       int cols) {
+        // Rows that the block's threads copy at once.
+        constexpr int DOWN = THREADS * N / WIDTH;
+        static_assert(THREADS * N % WIDTH == 0 && HEIGHT % DOWN == 0, "all threads copy alike");
+#pragma unroll
+        for (int n = 0; n < HEIGHT; n += DOWN) {
+            copy_async<4 * N>(place + n * PITCH, source, n < left);
+            source += (long long)DOWN * cols;
         }
     }
 
@@ -293,10 +304,10 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
     const int warp_j = warp / WARPS_K % WARPS_J * 8 * PIECES_J;
     float sums[PIECES_I][PIECES_J][4] = {};
 
-    A::copy(a_tiles, a, i0, rows, 0, inner);
-    B::copy(b_tiles, b, j0, cols, 0, inner);
-    copy_commit();
-    for (int k0 = 0, now = 0; k0 < inner; k0 += DEPTH, now ^= 1) {
+    // One step ahead of itself: the first time there is nothing to multiply yet. With the first
+    // copies before the loop they would be in the code twice, and addresses and sums not all in
+    // registers.
+    for (int k0 = -DEPTH, now = 1; k0 < inner; k0 += DEPTH, now ^= 1) {
         copy_wait<0>();
         __syncthreads();
         // All threads have multiplied what was in the other tiles.
@@ -305,6 +316,7 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             B::copy(b_tiles + (now ^ 1) * B::WORDS, b, j0, cols, k0 + DEPTH, inner);
             copy_commit();
         }
+        if (k0 < 0) continue;
         // Unrolled, the factors of several steps would be in registers together.
 #pragma unroll 1
         for (int k = 0; k < DEPTH; k += STEP * WARPS_K) {
