@@ -74,6 +74,12 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4],
 }
 #endif
 
+// What `to_tf32` gives for every finite x, and for infinity, in an addition where that also looks
+// for NaN: of a NaN this makes another, infinity or 0, so that its bits must not be lost elsewhere.
+__device__ __forceinline__ unsigned finite_to_tf32(float x) {
+    return (__float_as_uint(x) + 0x1000u) & ~0x1fffu;
+}
+
 // What a backward pass does with the gradient of one input: leave it, store it, or add to it.
 enum Want { NO, WRITE, ADD };
 

@@ -259,11 +259,13 @@ struct Fragment {
             const float x = T::get(tile, row, col);
             if constexpr (ARITHMETIC == BF16) {
                 high[n] = to_bf16x2(x, T::get(tile, row, col + 4));
-            } else {
+            } else if constexpr (ARITHMETIC == TF32) {
                 high[n] = to_tf32(x);
-            }
-            if constexpr (ARITHMETIC == THREE_TF32) {
-                // Cut off to tf32: rounding takes five instructions, for a bit of the 22.
+            } else {
+                // Where x is NaN, or too large for tf32, the second part is NaN.
+                high[n] = finite_to_tf32(x);
+                // Cut off to tf32, for nothing: tensor cores read no further. Rounding would be an
+                // instruction for a bit of the 22.
                 low[n] = __float_as_uint(x - __uint_as_float(high[n])) & ~0x1fffu;
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use ssan::Result;
+use ssan::device::kernels::Source;
 use ssan::device::rung::{Arithmetic, Product, Rung, Tile};
 use ssan::device::{Cpu, Device, Precision};
 use ssan::graph::Graph;
@@ -298,6 +299,73 @@ fn long_sums_of_three_products_are_rounded_as_those_of_float() {
         let three = error(rung);
         println!("{rung}: {three:e}, in float {plain:e}");
         assert!(three <= 2.0 * plain, "{rung}: {three:e}, float {plain:e}");
+    }
+}
+
+/// `finite_to_tf32` beside `to_tf32`, which stands for PTX that says what rounding is.
+const ROUNDED: Source = Source {
+    name: "rounded",
+    text: "extern \"C\" __global__ void rounded(const real *x, int *ptx, int *finite, int n) {
+        for (int i = threadIdx.x; i < n; i += blockDim.x) {
+            ptx[i] = (int)to_tf32(x[i]);
+            finite[i] = (int)finite_to_tf32(x[i]);
+        }
+    }",
+};
+
+/// Sign, exponent and the 10 bits that stay are tried all, those that go where rounding turns.
+#[test]
+fn rounding_without_a_look_at_nan_is_rounding_of_every_other_number() {
+    let ends = [0, 1, 0xfff, 0x1000, 0x1001, 0x1fff];
+    let all = (0..1 << 19).flat_map(|stay: u32| ends.map(|end| f32::from_bits(stay << 13 | end)));
+    let mut x: Vec<f32> = all.filter(|x| !x.is_nan()).collect();
+    let (mut ptx, mut finite) = (vec![0; x.len()], vec![0; x.len()]);
+    let kernels = executor::build(&[ROUNDED], "float", Rung::default(), Mode::Plain);
+    let arguments = [
+        Value::RealIn(Memory::of(&mut x)),
+        Value::IntOut(Memory::of(&mut ptx)),
+        Value::IntOut(Memory::of(&mut finite)),
+        Value::Int(x.len() as i32),
+    ];
+    // SAFETY: the kernel keeps to the `n` elements that each buffer has.
+    unsafe { kernels.launch("rounded", [1; 3], [256, 1, 1], &arguments) }.unwrap();
+    for ((&x, &ptx), &finite) in x.iter().zip(&ptx).zip(&finite) {
+        // Rounded in double, where the step between tf32 numbers next to x is 10 bits below its
+        // first, or below that of the smallest normal number.
+        let exponent = (f64::from(x.abs()).to_bits() >> 52) as i32 - 1023;
+        let step = 2f64.powi(exponent.max(-126) - 10);
+        let nearest = ((f64::from(x.abs()) / step + 0.5).floor() * step) as f32;
+        let expected = nearest.copysign(x).to_bits() as i32;
+        assert_eq!((ptx, finite), (expected, expected), "{x:e}");
+    }
+}
+
+/// What is not finite stays so in three products of tf32, whose rounding does not look for it.
+#[test]
+fn three_products_lose_no_nan() {
+    let rungs = Rung::all().into_iter();
+    for rung in rungs.filter(|rung| rung.arithmetic == Arithmetic::ThreeTf32) {
+        let kernels = executor::project::<f32>(rung, Mode::Plain);
+        for bits in [
+            0x7f80_0000, // infinity
+            0x7f7f_ffff, // the largest number, too large for tf32
+            0x7f80_0001, // NaN with the least bits, and with all
+            0x7fff_ffff,
+            0xff80_0001,
+            0xffff_ffff_u32,
+        ] {
+            let mut x = [[0.0; 40], [1.0; 40]].concat();
+            x[7] = f32::from_bits(bits);
+            let (mut w, mut b, mut y) = (vec![1.0f32; 40], vec![0.0f32], vec![0.0f32; 2]);
+            let [x, w, b] = [&mut x, &mut w, &mut b].map(|m| Value::RealIn(Memory::of(m)));
+            let buffers = [x, w, b, Value::RealOut(Memory::of(&mut y))];
+            let sizes = [2, 40, 1, 0].map(Value::Int);
+            let arguments = [&buffers[..], &sizes, &[Value::Real(1.0)]].concat();
+            let block = [rung.threads() as u32, 1, 1];
+            // SAFETY: the buffers outlive the launch, and have these sizes.
+            unsafe { kernels.launch("linear", [1; 3], block, &arguments) }.unwrap();
+            assert!(y[0].is_nan() && y[1] == 40.0, "{rung}, {bits:#x}: {y:?}");
+        }
     }
 }
 
