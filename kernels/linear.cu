@@ -28,14 +28,15 @@ enum {
 };
 
 // Calls out(i, j, sum) for every entry of the block's tile of ROWS × COLS at (i0, j0) in a
-// rows × cols matrix: the sum, in their order, of SHARES tiles in shared memory.
-template <int SHARES, int ROWS, int COLS, typename T, typename Out>
+// rows × cols matrix: the sum, in their order, of SHARES tiles in shared memory, PITCH words from
+// one of their rows to the next.
+template <int SHARES, int ROWS, int COLS, int PITCH, typename T, typename Out>
 __device__ __forceinline__ void add_shares(const T *shares, int i0, int j0, int rows, int cols,
                                            Out out) {
     for (int at = threadIdx.x; at < ROWS * COLS; at += blockDim.x) {
         T sum = 0;
 #pragma unroll
-        for (int n = 0; n < SHARES; n++) sum += shares[n * ROWS * COLS + at];
+        for (int n = 0; n < SHARES; n++) sum += shares[(n * ROWS + at / COLS) * PITCH + at % COLS];
         const int i = i0 + at / COLS, j = j0 + at % COLS;
         if (i < rows && j < cols) out(i, j, sum);
     }
@@ -152,7 +153,7 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
         __syncthreads();
         each([&](int i, int j, real sum) { tiles[(share * SIDE + i) * SIDE + j] = sum; });
         __syncthreads();
-        add_shares<SHARES, SIDE, SIDE>(tiles, i0, j0, rows, cols, out);
+        add_shares<SHARES, SIDE, SIDE, SIDE>(tiles, i0, j0, rows, cols, out);
     }
 }
 }  // namespace plain
@@ -356,13 +357,16 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
         });
     } else {
-        static_assert(WARPS_K * ROWS * COLS <= 2 * (A::WORDS + B::WORDS), "shares fit the tiles");
+        // With 8 words more than a row has, the 32 that half a warp stores together, 8 in each of 4
+        // rows, lie in 32 banks.
+        constexpr int PITCH = COLS + 8;
+        static_assert(WARPS_K * ROWS * PITCH <= 2 * (A::WORDS + B::WORDS), "shares fit the tiles");
         __syncthreads();
         each([&](int i, int j, float sum) {
-            tiles[(warp_k * ROWS + i) * COLS + j] = sum;
+            tiles[(warp_k * ROWS + i) * PITCH + j] = sum;
         });
         __syncthreads();
-        add_shares<WARPS_K, ROWS, COLS>(tiles, i0, j0, rows, cols, out);
+        add_shares<WARPS_K, ROWS, COLS, PITCH>(tiles, i0, j0, rows, cols, out);
     }
 }
 }  // namespace tensor
