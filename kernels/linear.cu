@@ -433,7 +433,8 @@ void linear_backward_w(const real *__restrict__ g, const real *__restrict__ x,
 
 // Calls out(at, g) with g = slope·g where y <= 0, for every entry of 32 columns, and db = Σ_rows g:
 // once over g for both. `sums` is shared memory of 32 * 33 words; 32 threads share a column, each
-// with every 32nd row, four at a time on their way.
+// with every 32nd row, four at a time on their way. A partition of a buffer has less than 2³¹
+// elements, and with indices of 32 bits two blocks' registers fit a multiprocessor.
 template <typename Out>
 __device__ __forceinline__ void backward_b(const real *y, const real *g, real *db, int rows,
                                            int out, real slope, int want, real *sums, Out put_g) {
@@ -444,14 +445,16 @@ __device__ __forceinline__ void backward_b(const real *y, const real *g, real *d
 #pragma unroll
         for (int n = 0; n < 4; n++) {
             const int i = i0 + 32 * n;
-            const bool inside = i < rows && j < out;
-            const long long at = (long long)i * out + j;
-            values[n] = inside ? (y[at] > 0 ? g[at] : slope * g[at]) : (real)0;
+            values[n] = 0;
+            if (i < rows && j < out) {
+                const int at = i * out + j;
+                values[n] = y[at] > 0 ? g[at] : slope * g[at];
+            }
         }
 #pragma unroll
         for (int n = 0; n < 4; n++) {
             const int i = i0 + 32 * n;
-            if (i < rows && j < out) put_g((long long)i * out + j, values[n]);
+            if (i < rows && j < out) put_g(i * out + j, values[n]);
             sum += values[n];
         }
     }
@@ -473,7 +476,7 @@ extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *_
     g = partition(g, rows * out);
     db = partition(db, out);
     backward_b(y, g, db, rows, out, slope, want, sums,
-               [=](long long at, real value) { g[at] = value; });
+               [=](int at, real value) { g[at] = value; });
 }
 
 // y = LeakyReLU(a·start + k·c + b).
@@ -505,5 +508,5 @@ extern "C" __global__ void gram_linear_backward(const real *__restrict__ y,
     dc = partition(dc, rows * out);
     db = partition(db, out);
     backward_b(y, g, db, rows, out, slope, want_b, sums,
-               [=](long long at, real value) { put(dc + at, value, want_c); });
+               [=](int at, real value) { put(dc + at, value, want_c); });
 }
