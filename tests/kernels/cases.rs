@@ -222,6 +222,9 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
         }
         centroids(&mut cases, [rows, rows + 3], cols, classes);
     }
+    // More rows than are looked through at once, by two warps, and more columns than threads.
+    means(&mut cases, 1100, 33, 4);
+    means(&mut cases, 40, 300, 3);
     sum(
         &mut cases,
         (1, 1),
@@ -488,6 +491,15 @@ fn margins<T: Real>(
     });
 }
 
+fn means<T: Real>(cases: &mut Cases<T>, rows: usize, cols: usize, classes: usize) {
+    let data = cases.data;
+    let name = format!("class_means, {rows} x {cols}, {classes} classes");
+    cases.add(name, &[(rows, cols)], move |g, x| {
+        let labels = data.labels(g, rows, classes);
+        vec![class_means(g, &[(x[0], labels)], classes).means]
+    });
+}
+
 fn centroids<T: Real>(
     cases: &mut Cases<T>,
     [first, second]: [usize; 2],
@@ -497,10 +509,7 @@ fn centroids<T: Real>(
     let data = cases.data;
     let name = format!("{first} and {second} x {cols}, {classes} classes");
     let shapes = [(first, cols), (second, cols)];
-    cases.add(format!("class_means, {name}"), &shapes[..1], move |g, x| {
-        let labels = data.labels(g, first, classes);
-        vec![class_means(g, &[(x[0], labels)], classes).means]
-    });
+    means(cases, first, cols, classes);
     let two = move |g: &mut Graph<T>, x: &[Var]| {
         let parts = [0, 1].map(|i| (x[i], data.labels(g, x[i].shape.rows, classes)));
         vec![class_means(g, &parts, classes).means]

@@ -89,6 +89,7 @@ static inline unsigned __ballot_sync(unsigned mask, int vote, HOST_SITE) {
     return host::ballot(mask, vote != 0, file, line);
 }
 
+static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 template <class T> T __ldg(const T* p) { return *p; }
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
