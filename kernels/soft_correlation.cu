@@ -5,12 +5,11 @@
 #define EPSILON (real)1e-5
 
 // Counts, s = softmax(z) on labelled rows, and L. One block per partition: a warp per class counts,
-// then a thread per row, since few rows are labelled.
-extern "C" __global__ void soft_correlation(const real *__restrict__ z,
-                                            const int *__restrict__ labels,
-                                            const real *__restrict__ q, real *__restrict__ s,
-                                            real *counts, real *__restrict__ loss, int rows,
-                                            int classes, int labels_stride) {
+// then a warp per row.
+extern "C" __global__ __launch_bounds__(1024, 1)
+void soft_correlation(const real *__restrict__ z, const int *__restrict__ labels,
+                      const real *__restrict__ q, real *__restrict__ s, real *counts,
+                      real *__restrict__ loss, int rows, int classes, int labels_stride) {
     SHARED(real, scratch, 32);
     labels = partition(labels, labels_stride);
     counts = partition(counts, classes);
@@ -26,18 +25,19 @@ extern "C" __global__ void soft_correlation(const real *__restrict__ z,
     }
     __syncthreads();
     real sum = 0;
-    for (int i = threadIdx.x; i < rows; i += blockDim.x) {
+    for (int i = threadIdx.x / 32; i < rows; i += warps) {
         const int k = labels[i];
         if (k >= 0) {
             const real *zi = partition(z, rows * classes) + (long long)i * classes;
             const real *qk = partition(q, classes * classes) + (long long)k * classes;
             real *si = partition(s, rows * classes) + (long long)i * classes;
             real top = NEGATIVE_INFINITY;
-            for (int c = 0; c < classes; c++) top = fmax(top, zi[c]);
+            for (int c = lane(); c < classes; c += 32) top = fmax(top, zi[c]);
+            top = warp_max(top);
             real total = 0;
-            for (int c = 0; c < classes; c++) total += exp(zi[c] - top);
-            const real log_sum = top + log(total);
-            for (int c = 0; c < classes; c++) {
+            for (int c = lane(); c < classes; c += 32) total += exp(zi[c] - top);
+            const real log_sum = top + log(warp_sum(total));
+            for (int c = lane(); c < classes; c += 32) {
                 const real softmax = exp(zi[c] - log_sum);
                 si[c] = softmax;
                 sum -= qk[c] * log(softmax + EPSILON) / counts[k];

@@ -141,11 +141,8 @@ impl<T: Real> Op<T> for SoftCorrelation {
             Arg::int(shape.cols),
             Arg::int(self.labels.stride()),
         ];
-        vec![Launch::per_partition(
-            "soft_correlation",
-            shape.partitions,
-            args,
-        )]
+        let grid = [1, 1, shape.partitions];
+        vec![Launch::new("soft_correlation", grid, 1024, args)]
     }
 
     fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {
