@@ -86,6 +86,23 @@ pub(crate) fn mean_and_std(values: &[f64]) -> (f64, f64) {
     (mean, (squares / n).sqrt())
 }
 
+/// Student's t with so many `degrees` of freedom, which its absolute value exceeds once in twenty
+/// times. Above ten degrees by the expansion around the normal distribution (Abramowitz & Stegun,
+/// 26.7.5), to 0.001.
+pub(crate) fn student_t_95(degrees: usize) -> f64 {
+    const FEW: [f64; 10] = [
+        12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    ];
+    match degrees {
+        0 => f64::INFINITY,
+        1..=10 => FEW[degrees - 1],
+        _ => {
+            let n = degrees as f64;
+            1.959_964 + 2.372_271 / n + 2.822_495 / (n * n) + 2.555_860 / (n * n * n)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use approx::assert_relative_eq;
@@ -144,5 +161,20 @@ mod tests {
             100.0 * (0.6 + 0.38) / 2.0,
             epsilon = 1e-9
         );
+    }
+
+    /// Quantiles as tables have them, on both sides of the tabulated ones.
+    #[test]
+    fn student_t_is_that_of_tables() {
+        assert_eq!(student_t_95(0), f64::INFINITY);
+        for (degrees, t) in [
+            (1, 12.706),
+            (10, 2.228),
+            (11, 2.201),
+            (20, 2.086),
+            (60, 2.000),
+        ] {
+            assert_relative_eq!(student_t_95(degrees), t, epsilon = 1e-3);
+        }
     }
 }

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{RunDirectory, UNFINISHED};
 use crate::data::{Label, Task, legible};
 use crate::error::{Error, Result};
-use crate::evaluation::{Evaluation, mean_and_std};
+use crate::evaluation::{Evaluation, mean_and_std, student_t_95};
 use crate::files;
+use crate::train::transfer::{self, Gain};
 use crate::train::{Control, Outcome, PartitionResult, Problem};
 
 /// What a run came to; accuracies in percent, `None` where no ground truth is known.
@@ -50,7 +51,8 @@ pub struct Summary {
 /// What cross-validation on the labelled target rows says of the source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferSummary {
-    /// Folds of all partitions.
+    /// Folds that hold out different rows: those of all partitions, or of one where all have the same
+    /// labelled rows.
     pub folds: usize,
     /// Accuracy of the run, with one network each, on the rows held out, mean over the folds.
     pub accuracy: f64,
@@ -58,6 +60,40 @@ pub struct TransferSummary {
     pub gains: Vec<TransferGain>,
     /// The same in words.
     pub verdict: String,
+}
+
+impl TransferSummary {
+    /// Of the results of the run and of its controls on each of `folds`.
+    ///
+    /// # Panics
+    /// The class of a held-out row is not known.
+    pub fn new(
+        folds: &Problem,
+        run: &[PartitionResult],
+        controls: &[(Control, Vec<PartitionResult>)],
+    ) -> TransferSummary {
+        let gains = controls.iter().map(|(control, results)| {
+            let gain = transfer::gain(folds, run, results).expect("held-out rows are known");
+            (*control, gain)
+        });
+        let gains: Vec<(Control, Gain)> = gains.collect();
+        let verdicts: Vec<&str> = gains.iter().map(|(of, gain)| verdict(*of, gain)).collect();
+        let accuracies = run.iter().filter_map(|result| result.accuracy_chosen);
+        let accuracies: Vec<f64> = accuracies.collect();
+        TransferSummary {
+            folds: gains.first().map_or(0, |(_, gain)| gain.folds),
+            accuracy: mean_and_std(&accuracies).0,
+            verdict: verdicts.join("; "),
+            gains: gains
+                .iter()
+                .map(|&(control, gain)| TransferGain {
+                    control,
+                    mean: gain.mean,
+                    standard_error: gain.standard_error,
+                })
+                .collect(),
+        }
+    }
 }
 
 impl Display for TransferSummary {
@@ -89,29 +125,27 @@ pub struct TransferGain {
     pub standard_error: f64,
 }
 
-impl TransferGain {
-    /// What can be said of it: something where the mean is more than two standard errors.
-    pub fn verdict(&self) -> &'static str {
-        let [less, more, neither] = match self.control {
-            Control::Noise => [
-                "noise in the place of the source does better: the source seems to harm",
-                "the source is better than noise in its place",
-                "no difference to noise in the place of the source can be told",
-            ],
-            Control::TargetOnly => [
-                "labelled target rows alone do better: the source and the unlabelled rows seem to \
-                 harm",
-                "better than the labelled target rows alone",
-                "no difference to the labelled target rows alone can be told",
-            ],
-        };
-        // Accuracies on few rows often come to two errors exactly, which rounding must not decide.
-        let unsure = 2.0 * self.standard_error * (1.0 + 1e-9);
-        match self.mean {
-            mean if mean < -unsure => less,
-            mean if mean > unsure => more,
-            _ => neither,
-        }
+/// What a gain over `control` says of the source: something where its confidence interval of 95 %
+/// leaves out 0.
+fn verdict(control: Control, gain: &Gain) -> &'static str {
+    let [less, more, neither] = match control {
+        Control::Noise => [
+            "noise in the place of the source does better: the source seems to harm",
+            "the source is better than noise in its place",
+            "no difference to noise in the place of the source can be told",
+        ],
+        Control::TargetOnly => [
+            "labelled target rows alone do better: the source and the unlabelled rows seem to harm",
+            "better than the labelled target rows alone",
+            "no difference to the labelled target rows alone can be told",
+        ],
+    };
+    // Accuracies on few rows often come to the limit exactly, which rounding must not decide.
+    let unsure = student_t_95(gain.folds - 1) * gain.standard_error * (1.0 + 1e-9);
+    match gain.mean {
+        mean if mean < -unsure => less,
+        mean if mean > unsure => more,
+        _ => neither,
     }
 }
 
@@ -257,27 +291,31 @@ impl Unfinished {
 mod tests {
     use super::*;
 
-    /// Two standard errors say something, but not when it takes rounding to tell that there are more.
+    /// About two standard errors say something, more of few folds, but not when it takes rounding to
+    /// tell that there are more.
     #[test]
-    fn a_verdict_takes_two_standard_errors() {
-        let verdict = |control, mean, standard_error| {
-            let gain = TransferGain {
-                control,
-                mean,
-                standard_error,
-            };
-            gain.verdict()
-        };
+    fn a_verdict_takes_more_than_chance() {
         for control in Control::ALL {
-            let of = |mean, error| verdict(control, mean, error);
-            assert!(of(-2.1, 1.0).contains("harm"));
-            assert!(of(2.1, 1.0).contains("better than"));
-            for unsure in [0.0, 1.9, -1.9, 2.0, -2.0, -2.000_000_000_000_1] {
-                assert!(of(unsure, 1.0).contains("no difference"), "{unsure}");
+            let of = |mean, standard_error, folds| {
+                let gain = Gain {
+                    mean,
+                    standard_error,
+                    folds,
+                };
+                verdict(control, &gain)
+            };
+            assert!(of(-2.1, 1.0, 60).contains("harm"));
+            assert!(of(2.1, 1.0, 60).contains("better than"));
+            for unsure in [0.0, 1.9, -1.9] {
+                assert!(of(unsure, 1.0, 60).contains("no difference"), "{unsure}");
             }
-            // Folds that all agree.
-            assert!(of(0.5, 0.0).contains("better than"));
-            assert!(of(0.0, 0.0).contains("no difference"));
+            assert!(of(-2.1, 1.0, 5).contains("no difference"));
+            assert!(of(-4.2, 1.0, 3).contains("no difference"));
+            assert!(of(4.4, 1.0, 3).contains("better than"));
+            let limit = student_t_95(4);
+            for mean in [limit, -limit * (1.0 + 1e-12)] {
+                assert!(of(mean, 1.0, 5).contains("no difference"));
+            }
         }
     }
 }

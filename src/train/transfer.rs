@@ -3,6 +3,8 @@
 //! In each fold some labelled rows of every class count as unlabelled, the run and its controls train
 //! on the others, and what they say of the held-out rows is compared, fold by fold.
 
+use std::collections::BTreeMap;
+
 use super::{Options, PartitionLabels, PartitionResult, Problem, Select};
 use crate::evaluation::mean_and_std;
 
@@ -69,14 +71,35 @@ fn fold(labels: &PartitionLabels, problem: &Problem, f: usize, folds: usize) -> 
     fold
 }
 
-/// Mean and standard error over folds of what `run` is more accurate than `control` on the rows held
-/// out.
-pub fn gain(run: &[PartitionResult], control: &[PartitionResult]) -> Option<(f64, f64)> {
-    let both = run.iter().zip(control);
-    let gains = both.map(|(run, control)| Some(run.accuracy_chosen? - control.accuracy_chosen?));
-    let gains: Vec<f64> = gains.collect::<Option<_>>()?;
+/// What a run has more than a control on held-out rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Gain {
+    /// Mean over the folds of the difference of accuracies, in percent.
+    pub mean: f64,
+    /// Its standard error, at least one held-out row: accuracies are not known more finely.
+    pub standard_error: f64,
+    /// Folds that hold out different rows.
+    pub folds: usize,
+}
+
+/// What `run` gains over `control` on `folds`, see [`folds`]. Folds that hold out the same rows, as
+/// those of several partitions with the same labelled rows do, are one to the standard error: more
+/// networks are no more rows. `None` where an accuracy is not known.
+pub fn gain(folds: &Problem, run: &[PartitionResult], control: &[PartitionResult]) -> Option<Gain> {
+    let mut gains: BTreeMap<&[i32], Vec<f64>> = BTreeMap::new();
+    for ((run, control), labels) in run.iter().zip(control).zip(&folds.partitions) {
+        let gain = run.accuracy_chosen? - control.accuracy_chosen?;
+        gains.entry(&labels.truth).or_default().push(gain);
+    }
+    let held_out = |truth: &[i32]| truth.iter().filter(|&&class| class >= 0).count();
+    let rows: usize = gains.keys().map(|truth| held_out(truth)).sum();
+    let gains: Vec<f64> = gains.values().map(|same| mean_and_std(same).0).collect();
     let (mean, std) = mean_and_std(&gains);
-    Some((mean, std / (gains.len() as f64 - 1.0).sqrt()))
+    Some(Gain {
+        mean,
+        standard_error: (std / (gains.len() as f64 - 1.0).sqrt()).max(100.0 / rows as f64),
+        folds: gains.len(),
+    })
 }
 
 #[cfg(test)]
@@ -157,7 +180,8 @@ mod tests {
         }
     }
 
-    /// Of the gains 1, 1, 1, 1 and 6 the mean is 2, and its standard error √5/√5.
+    /// Of the gains 1, 1, 1, 1 and 6 the mean is 2, and its standard error √5/√5; trained again on the
+    /// same rows, they are no more certain. Nor is anything by less than a row of those held out.
     #[test]
     fn a_gain_has_its_error() {
         let result = |accuracy| PartitionResult {
@@ -171,9 +195,31 @@ mod tests {
             labelled_accuracy: None,
             pseudo_labelled: None,
         };
-        let run = [51.0, 52.0, 53.0, 54.0, 66.0].map(|x| result(Some(x)));
-        let control = [50.0, 51.0, 52.0, 53.0, 60.0].map(|x| result(Some(x)));
-        assert_eq!(gain(&run, &control), Some((2.0, 1.0)));
-        assert_eq!(gain(&run[..2], &[result(Some(50.0)), result(None)]), None);
+        let results = |accuracies: &[f64]| -> Vec<PartitionResult> {
+            accuracies.iter().map(|&x| result(Some(x))).collect()
+        };
+        // Sixty labelled rows a class.
+        let labelled: Vec<i32> = (0..120).map(|i| i % 2).collect();
+        let mut folds = folds(&problem(labelled), 5);
+        let run = results(&[51.0, 52.0, 53.0, 54.0, 66.0]);
+        let control = results(&[50.0, 51.0, 52.0, 53.0, 60.0]);
+        let expected = Gain {
+            mean: 2.0,
+            standard_error: 1.0,
+            folds: 5,
+        };
+        assert_eq!(gain(&folds, &run, &control), Some(expected));
+
+        folds.partitions.extend_from_within(..);
+        let twice = |results: &[PartitionResult]| [results, results].concat();
+        let repeated = gain(&folds, &twice(&run), &twice(&control));
+        assert_eq!(repeated, Some(expected));
+
+        let equal = gain(&folds, &results(&[51.0; 10]), &results(&[50.0; 10])).unwrap();
+        assert_eq!((equal.mean, equal.standard_error), (1.0, 100.0 / 120.0));
+        assert_eq!(
+            gain(&folds, &run, &[result(Some(50.0)), result(None)]),
+            None
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::super::options::TrainArgs;
 use super::trainer::Trainer;
 use crate::data::Task;
 use crate::error::Result;
-use crate::run::{RunDirectory, TransferGain, TransferSummary};
+use crate::run::{RunDirectory, TransferSummary};
 use crate::train::memory::{self, Footprint, Limit};
 use crate::train::{Control, Groups, Options, Problem, transfer};
 
@@ -78,25 +78,10 @@ pub(super) fn check_transfer(
         trainer.compare(groups, problem, options, &name, directory)
     };
     let run = train(groups[0], &folds, &options, "run")?;
-    let mut gains = Vec::new();
+    let mut controls = Vec::new();
     for (kind, &groups) in Control::ALL.into_iter().zip(&groups[1..]) {
         let (problem, options) = kind.of(&folds, &options, trainer.args.seed);
-        let control = train(groups, &problem, &options, kind.name())?;
-        let (mean, standard_error) =
-            transfer::gain(&run, &control).expect("held-out rows are known");
-        gains.push(TransferGain {
-            control: kind,
-            mean,
-            standard_error,
-        });
+        controls.push((kind, train(groups, &problem, &options, kind.name())?));
     }
-    let verdicts: Vec<&str> = gains.iter().map(TransferGain::verdict).collect();
-    let accuracies = run.iter().filter_map(|result| result.accuracy_chosen);
-    let partitions = folds.partitions.len();
-    Ok(TransferSummary {
-        folds: partitions,
-        accuracy: accuracies.sum::<f64>() / partitions as f64,
-        verdict: verdicts.join("; "),
-        gains,
-    })
+    Ok(TransferSummary::new(&folds, &run, &controls))
 }
