@@ -57,7 +57,7 @@ __device__ __forceinline__ unsigned to_bf16x2(float low, float high) {
 // K = 8, tf32. a: (g, t), (g+8, t), (g, t+4), (g+8, t+4); b: (t, g), (t+4, g).
 __device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
                                          const unsigned (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -67,7 +67,7 @@ __device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4],
 // a: (g, 2t), (g+8, 2t), (g, 2t+8), (g+8, 2t+8); b: (2t, g), (2t+8, g).
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4],
                                          const unsigned (&b)[2]) {
-    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
         "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
@@ -121,6 +121,64 @@ __device__ __forceinline__ real block_sum(real x, real *scratch) {
     __syncthreads();
     x = warp_sum(lane() < (int)blockDim.x / 32 ? scratch[lane()] : (real)0);
     __syncthreads();
+    return x;
+}
+
+// The rows among the 1024 from i0 whose label is `wanted`, in their order; returns how many. `masks`
+// and `found` are shared memory of 32 and 1024 words: a bit for each row, and the rows.
+template <typename Wanted>
+__device__ __forceinline__ int rows_where(const int *labels, int i0, int rows, unsigned *masks,
+                                          int *found, Wanted wanted) {
+    const int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    for (int part = warp; part < 32; part += warps) {
+        const int i = i0 + 32 * part + lane();
+        const unsigned mask = __ballot_sync(0xffffffffu, i < rows && wanted(labels[i]));
+        if (lane() == 0) masks[part] = mask;
+    }
+    __syncthreads();
+    const real of_part = __popc(masks[lane()]);
+    for (int part = warp; part < 32; part += warps) {
+        const int before = (int)warp_sum(lane() < part ? of_part : (real)0);
+        const unsigned mask = masks[part], below = (1u << lane()) - 1;
+        if (mask >> lane() & 1) found[before + __popc(mask & below)] = i0 + 32 * part + lane();
+    }
+    __syncthreads();
+    return (int)warp_sum(of_part);
+}
+
+// This warp's share of the sum of value(i) over the rows i of class k: of so many warps, each takes
+// every row that many after the one before, eight on their way at once. Adds the rows to n.
+template <typename Value>
+__device__ __forceinline__ real class_sum(const int *labels, int k, int rows, unsigned *masks,
+                                          int *found, int &n, Value value) {
+    const int warps = blockDim.x / 32;
+    real sum = 0;
+    for (int i0 = 0; i0 < rows; i0 += 1024) {
+        const int hits = rows_where(labels, i0, rows, masks, found, [=](int y) { return y == k; });
+        n += hits;
+        for (int m0 = threadIdx.x / 32; m0 < hits; m0 += 8 * warps) {
+            real values[8];
+#pragma unroll
+            for (int m = 0; m < 8; m++) {
+                const int at = m0 + m * warps;
+                values[m] = at < hits ? value(found[at]) : (real)0;
+            }
+#pragma unroll
+            for (int m = 0; m < 8; m++) sum += values[m];
+        }
+    }
+    return sum;
+}
+
+// Σ over the warps of x, lane by lane, for the first warp. `sums` is shared memory of 32 words for
+// each warp.
+__device__ __forceinline__ real add_warps(real x, real *sums) {
+    sums[threadIdx.x] = x;
+    __syncthreads();
+    x = 0;
+    if (threadIdx.x < 32) {
+        for (int warp = 0; warp < (int)blockDim.x / 32; warp++) x += sums[32 * warp + lane()];
+    }
     return x;
 }
 

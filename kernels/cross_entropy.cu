@@ -28,10 +28,10 @@ extern "C" __global__ void cross_entropy_rows(const real *__restrict__ z,
 }
 
 // weight = 1/m, 0 without rows; L = weight · Σ of the rows' terms. One block per partition.
-extern "C" __global__ void cross_entropy_mean(const real *__restrict__ saved,
-                                              const int *__restrict__ labels,
-                                              real *__restrict__ weight, real *__restrict__ loss,
-                                              int rows, int labels_stride) {
+extern "C" __global__ __launch_bounds__(1024)
+void cross_entropy_mean(const real *__restrict__ saved, const int *__restrict__ labels,
+                        real *__restrict__ weight, real *__restrict__ loss, int rows,
+                        int labels_stride) {
     SHARED(real, scratch, 32);
     saved = partition(saved, rows * 2);
     labels = partition(labels, labels_stride);

@@ -4,10 +4,10 @@
 //
 // z [P, n, 1]; rows in use [P, n], those not −1; L [P, 1, 1]; weight [P, 1, 1]: their number, then
 // 1/m. One block per partition.
-extern "C" __global__ void domain_bce(const real *__restrict__ z, const int *__restrict__ used,
-                                      real *__restrict__ weight, real *__restrict__ loss, int rows,
-                                      int z_stride, int used_stride, int positive, int first,
-                                      int last) {
+extern "C" __global__ __launch_bounds__(1024)
+void domain_bce(const real *__restrict__ z, const int *__restrict__ used, real *__restrict__ weight,
+                real *__restrict__ loss, int rows, int z_stride, int used_stride, int positive,
+                int first, int last) {
     SHARED(real, scratch, 32);
     z = partition(z, z_stride);
     used = partition(used, used_stride);

@@ -468,9 +468,9 @@ __device__ __forceinline__ void backward_b(const real *y, const real *g, real *d
 }
 
 // g = slope·g where y <= 0, in place, and db = Σ_rows g.
-extern "C" __global__ void linear_backward_b(const real *__restrict__ y, real *__restrict__ g,
-                                             real *__restrict__ db, int rows, int out, real slope,
-                                             int want) {
+extern "C" __global__ __launch_bounds__(1024)
+void linear_backward_b(const real *__restrict__ y, real *__restrict__ g, real *__restrict__ db,
+                       int rows, int out, real slope, int want) {
     SHARED(real, sums, 32 * 33);
     y = partition(y, rows * out);
     g = partition(g, rows * out);
@@ -497,11 +497,10 @@ void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
 }
 
 // dc = g, where y <= 0 slope·g, and db = Σ_rows of it.
-extern "C" __global__ void gram_linear_backward(const real *__restrict__ y,
-                                                const real *__restrict__ g,
-                                                real *__restrict__ dc, real *__restrict__ db,
-                                                int rows, int out, real slope, int want_c,
-                                                int want_b) {
+extern "C" __global__ __launch_bounds__(1024)
+void gram_linear_backward(const real *__restrict__ y, const real *__restrict__ g,
+                          real *__restrict__ dc, real *__restrict__ db, int rows, int out,
+                          real slope, int want_c, int want_b) {
     SHARED(real, sums, 32 * 33);
     y = partition(y, rows * out);
     g = partition(g, rows * out);

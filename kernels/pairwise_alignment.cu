@@ -8,11 +8,10 @@ __device__ __forceinline__ real class_weight(real ns, real nt, int three) {
 }
 
 // One block per partition.
-extern "C" __global__ void pairwise_alignment(const real *__restrict__ s,
-                                              const real *__restrict__ t,
-                                              const real *__restrict__ ns,
-                                              const real *__restrict__ nt, real *__restrict__ loss,
-                                              int classes, int cols, int three) {
+extern "C" __global__ __launch_bounds__(1024)
+void pairwise_alignment(const real *__restrict__ s, const real *__restrict__ t,
+                        const real *__restrict__ ns, const real *__restrict__ nt,
+                        real *__restrict__ loss, int classes, int cols, int three) {
     SHARED(real, scratch, 32);
     s = partition(s, classes * cols);
     t = partition(t, classes * cols);

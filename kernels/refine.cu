@@ -29,33 +29,32 @@ __device__ __forceinline__ void refine(const int *labelled, const int *unlabelle
 }
 
 // No second opinion: every unlabelled row is selected.
-extern "C" __global__ void refine_all(const int *__restrict__ labelled,
-                                      const int *__restrict__ unlabelled,
-                                      const int *__restrict__ pseudo, int *__restrict__ assigned,
-                                      real *__restrict__ selected, int rows) {
+extern "C" __global__ __launch_bounds__(1024)
+void refine_all(const int *__restrict__ labelled, const int *__restrict__ unlabelled,
+                const int *__restrict__ pseudo, int *__restrict__ assigned,
+                real *__restrict__ selected, int rows) {
     SHARED(real, scratch, 32);
     refine(labelled, unlabelled, pseudo, nullptr, nullptr, nullptr, assigned, selected, rows, 0,
            scratch);
 }
 
 // The second opinion agrees.
-extern "C" __global__ void refine_agreement(const int *__restrict__ labelled,
-                                            const int *__restrict__ unlabelled,
-                                            const int *__restrict__ pseudo,
-                                            const int *__restrict__ nearest,
-                                            int *__restrict__ assigned,
-                                            real *__restrict__ selected, int rows) {
+extern "C" __global__ __launch_bounds__(1024)
+void refine_agreement(const int *__restrict__ labelled, const int *__restrict__ unlabelled,
+                      const int *__restrict__ pseudo, const int *__restrict__ nearest,
+                      int *__restrict__ assigned, real *__restrict__ selected, int rows) {
     SHARED(real, scratch, 32);
     refine(labelled, unlabelled, pseudo, nearest, nullptr, nullptr, assigned, selected, rows, 0,
            scratch);
 }
 
 // It agrees, and its similarity reaches the threshold.
-extern "C" __global__ void refine_threshold(
-    const int *__restrict__ labelled, const int *__restrict__ unlabelled,
-    const int *__restrict__ pseudo, const int *__restrict__ nearest,
-    const real *__restrict__ similarity, const real *__restrict__ threshold,
-    int *__restrict__ assigned, real *__restrict__ selected, int rows, int classes) {
+extern "C" __global__ __launch_bounds__(1024)
+void refine_threshold(const int *__restrict__ labelled, const int *__restrict__ unlabelled,
+                      const int *__restrict__ pseudo, const int *__restrict__ nearest,
+                      const real *__restrict__ similarity, const real *__restrict__ threshold,
+                      int *__restrict__ assigned, real *__restrict__ selected, int rows,
+                      int classes) {
     SHARED(real, scratch, 32);
     refine(labelled, unlabelled, pseudo, nearest, similarity, threshold, assigned, selected, rows,
            classes, scratch);

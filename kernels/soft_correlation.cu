@@ -5,12 +5,14 @@
 #define EPSILON (real)1e-5
 
 // Counts, s = softmax(z) on labelled rows, and L. One block per partition: a warp per class counts,
-// then a warp per row.
+// then a warp per labelled row.
 extern "C" __global__ __launch_bounds__(1024, 1)
 void soft_correlation(const real *__restrict__ z, const int *__restrict__ labels,
                       const real *__restrict__ q, real *__restrict__ s, real *counts,
                       real *__restrict__ loss, int rows, int classes, int labels_stride) {
     SHARED(real, scratch, 32);
+    SHARED(unsigned, masks, 32);
+    SHARED(int, found, 1024);
     labels = partition(labels, labels_stride);
     counts = partition(counts, classes);
     const int warps = blockDim.x / 32;
@@ -21,16 +23,20 @@ void soft_correlation(const real *__restrict__ z, const int *__restrict__ labels
             if (labels[i] == k) count += 1;
         }
         const real sum = warp_sum((real)count);
+        // Read behind the barriers of `rows_where`.
         if (k < classes && lane() == 0) counts[k] = sum;
     }
-    __syncthreads();
+    z = partition(z, rows * classes);
+    q = partition(q, classes * classes);
+    s = partition(s, rows * classes);
     real sum = 0;
-    for (int i = threadIdx.x / 32; i < rows; i += warps) {
-        const int k = labels[i];
-        if (k >= 0) {
-            const real *zi = partition(z, rows * classes) + (long long)i * classes;
-            const real *qk = partition(q, classes * classes) + (long long)k * classes;
-            real *si = partition(s, rows * classes) + (long long)i * classes;
+    for (int i0 = 0; i0 < rows; i0 += 1024) {
+        const int hits = rows_where(labels, i0, rows, masks, found, [](int y) { return y >= 0; });
+        for (int m = threadIdx.x / 32; m < hits; m += warps) {
+            const int i = found[m], k = labels[i];
+            const real *zi = z + (long long)i * classes;
+            const real *qk = q + (long long)k * classes;
+            real *si = s + (long long)i * classes;
             real top = NEGATIVE_INFINITY;
             for (int c = lane(); c < classes; c += 32) top = fmax(top, zi[c]);
             top = warp_max(top);
@@ -72,23 +78,24 @@ extern "C" __global__ void soft_correlation_backward_z(
     }
 }
 
-// dq_kc = −mean_{i: y_i = k} log(s_ic + 1e-5) dL. One thread per element, rows in row order.
-extern "C" __global__ void soft_correlation_backward_q(
-    const real *__restrict__ s, const int *__restrict__ labels, const real *__restrict__ counts,
-    const real *__restrict__ dloss, real *__restrict__ dq, int rows, int classes,
-    int labels_stride, int want) {
-    const int at = element();
-    if (at < classes * classes) {
-        const int k = at / classes, c = at % classes;
-        labels = partition(labels, labels_stride);
-        s = partition(s, rows * classes) + c;
-        const real count = partition(counts, classes)[k];
-        const real scale = *partition(dloss, 1);
-        real sum = 0;
-#pragma unroll 8
-        for (int i = 0; i < rows; i++) {
-            if (labels[i] == k) sum -= scale * log(s[(long long)i * classes] + EPSILON) / count;
-        }
-        put(partition(dq, classes * classes) + at, sum, want);
+// dq_kc = −mean_{i: y_i = k} log(s_ic + 1e-5) dL. One block per class k and 32 of the classes c.
+extern "C" __global__ __launch_bounds__(256)
+void soft_correlation_backward_q(const real *__restrict__ s, const int *__restrict__ labels,
+                                 const real *__restrict__ dloss, real *__restrict__ dq, int rows,
+                                 int classes, int labels_stride, int want) {
+    SHARED(unsigned, masks, 32);
+    SHARED(int, found, 1024);
+    SHARED(real, sums, 8 * 32);
+    const int k = blockIdx.x, c = blockIdx.y * 32 + lane();
+    labels = partition(labels, labels_stride);
+    s = partition(s, rows * classes) + c;
+    int n = 0;
+    const real share = class_sum(labels, k, rows, masks, found, n, [=](int i) {
+        return c < classes ? log(s[(long long)i * classes] + EPSILON) : (real)0;
+    });
+    const real sum = add_warps(share, sums);
+    if (threadIdx.x < 32 && c < classes) {
+        const real scale = n > 0 ? -*partition(dloss, 1) / n : (real)0;
+        put(partition(dq, classes * classes) + (long long)k * classes + c, scale * sum, want);
     }
 }

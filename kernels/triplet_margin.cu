@@ -51,8 +51,8 @@ extern "C" __global__ void triplet_margin_terms(const real *__restrict__ s,
 }
 
 // L = Σ_k of the terms. One block per partition.
-extern "C" __global__ void triplet_margin_sum(const real *__restrict__ terms,
-                                              real *__restrict__ loss, int classes) {
+extern "C" __global__ __launch_bounds__(1024)
+void triplet_margin_sum(const real *__restrict__ terms, real *__restrict__ loss, int classes) {
     SHARED(real, scratch, 32);
     terms = partition(terms, classes);
     real sum = 0;

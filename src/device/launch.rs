@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::rung::{Product, Rung};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Labels, Var, Want};
+use crate::graph::{Graph, Labels, Shape, Var, Want};
 use crate::real::Real;
 
 /// A buffer that a kernel works on.
@@ -193,9 +193,28 @@ impl Launch {
         Launch::new(kernel, grid, THREADS, args)
     }
 
-    /// One block for each partition.
-    pub(crate) fn per_partition(kernel: &'static str, partitions: usize, args: Vec<Arg>) -> Launch {
-        Launch::new(kernel, [1, 1, partitions], THREADS, args)
+    /// One block for each partition, a thread for each of `n` entries, up to 1024.
+    pub(crate) fn per_partition(
+        kernel: &'static str,
+        n: usize,
+        partitions: usize,
+        args: Vec<Arg>,
+    ) -> Launch {
+        let threads = n.next_multiple_of(WARP).clamp(WARP, 1024);
+        Launch::new(kernel, [1, 1, partitions], threads, args)
+    }
+
+    /// One block for each 32 columns of each class, a row of the `[P, K, d]` matrix `of`, that sums up
+    /// some of `rows` rows: a warp for each eight of them, up to eight warps.
+    pub(crate) fn per_class(
+        kernel: &'static str,
+        of: Shape,
+        rows: usize,
+        args: Vec<Arg>,
+    ) -> Launch {
+        let threads = rows.div_ceil(8).next_multiple_of(WARP).clamp(WARP, 256);
+        let grid = [of.rows, of.cols.div_ceil(WARP), of.partitions];
+        Launch::new(kernel, grid, threads, args)
     }
 }
 

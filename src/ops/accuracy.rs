@@ -47,6 +47,11 @@ impl<T: Real> Op<T> for CountCorrect {
             Arg::int(self.truth.stride()),
         ];
         let partitions = self.correct.shape.partitions;
-        vec![Launch::per_partition("count_correct", partitions, args)]
+        vec![Launch::per_partition(
+            "count_correct",
+            self.labels.rows,
+            partitions,
+            args,
+        )]
     }
 }

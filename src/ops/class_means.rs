@@ -9,7 +9,7 @@ use atomic_refcell::AtomicRef;
 use super::{Op, class};
 use crate::device::Buffers;
 use crate::device::cpu::for_rows;
-use crate::device::launch::{Arg, Launch, WARP};
+use crate::device::launch::{Arg, Launch};
 use crate::graph::{Graph, Labels, Var, Want};
 use crate::real::Real;
 
@@ -38,13 +38,14 @@ impl ClassMeans {
     }
 }
 
-/// Records the class means of all `parts` together: each a block of rows `[P, n, d]` with its
+/// Records the class means of one or two `parts` together: each a block of rows `[P, n, d]` with its
 /// labels below `classes`, or −1.
 pub fn class_means<T: Real>(
     g: &mut Graph<T>,
     parts: &[(Var, Labels)],
     classes: usize,
 ) -> ClassMeans {
+    assert!(matches!(parts.len(), 1 | 2), "class_means: one part or two");
     let inputs: Vec<Var> = parts.iter().map(|(x, _)| *x).collect();
     for (x, labels) in parts {
         assert_eq!(x.shape.rows, labels.rows, "class_means: rows and labels");
@@ -123,24 +124,29 @@ impl<T: Real> Op<T> for Means {
 
     fn launches(&self) -> Vec<Launch> {
         let shape = self.means.shape;
-        let threads = shape.cols.next_multiple_of(WARP).min(256);
-        let launch = |(part, (x, labels)): (usize, &(Var, Labels))| {
-            let args = vec![
-                Arg::value(*x),
-                Arg::labels(*labels),
-                Arg::value_mut(self.means),
-                Arg::value_mut(self.counts),
-                Arg::int(x.shape.rows),
-                Arg::int(shape.cols),
-                Arg::int(x.shape.stride()),
-                Arg::int(labels.stride()),
-                Arg::flag(part == 0),
-                Arg::flag(part + 1 == self.parts.len()),
-            ];
-            let grid = [shape.rows, 1, shape.partitions];
-            Launch::new("class_means", grid, threads, args)
+        let (x, labels) = self.parts[0];
+        let (x2, labels2) = *self.parts.last().expect("at least one");
+        let rows2 = match self.parts.len() {
+            1 => 0,
+            _ => x2.shape.rows,
         };
-        self.parts.iter().enumerate().map(launch).collect()
+        let args = vec![
+            Arg::value(x),
+            Arg::labels(labels),
+            Arg::value(x2),
+            Arg::labels(labels2),
+            Arg::value_mut(self.means),
+            Arg::value_mut(self.counts),
+            Arg::int(shape.cols),
+            Arg::int(x.shape.rows),
+            Arg::int(x.shape.stride()),
+            Arg::int(labels.stride()),
+            Arg::int(rows2),
+            Arg::int(x2.shape.stride()),
+            Arg::int(labels2.stride()),
+        ];
+        let rows = x.shape.rows + rows2;
+        vec![Launch::per_class("class_means", shape, rows, args)]
     }
 
     fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {

@@ -119,7 +119,7 @@ impl<T: Real> Op<T> for CrossEntropy {
         ];
         vec![
             Launch::per_row("cross_entropy_rows", shape.rows, shape.partitions, rows),
-            Launch::per_partition("cross_entropy_mean", shape.partitions, mean),
+            Launch::per_partition("cross_entropy_mean", shape.rows, shape.partitions, mean),
         ]
     }
 

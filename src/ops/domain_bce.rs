@@ -134,7 +134,8 @@ impl<T: Real> Op<T> for DomainBce {
                 Arg::flag(i == 0),
                 Arg::flag(i + 1 == self.parts.len()),
             ];
-            Launch::per_partition("domain_bce", self.loss.shape.partitions, args)
+            let partitions = self.loss.shape.partitions;
+            Launch::per_partition("domain_bce", part.rows.rows, partitions, args)
         };
         self.parts.iter().enumerate().map(launch).collect()
     }

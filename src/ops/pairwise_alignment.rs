@@ -128,11 +128,8 @@ impl<T: Real> Op<T> for PairwiseAlignment {
             Arg::int(shape.cols),
             Arg::flag(self.prototypes == Prototypes::Three),
         ];
-        vec![Launch::per_partition(
-            "pairwise_alignment",
-            shape.partitions,
-            args,
-        )]
+        let (kernel, n) = ("pairwise_alignment", shape.block());
+        vec![Launch::per_partition(kernel, n, shape.partitions, args)]
     }
 
     fn backward_launches(&self, wants: &[Want]) -> Vec<Launch> {

@@ -145,6 +145,7 @@ impl<T: Real> Op<T> for Refine {
             }
         };
         let partitions = self.selected.shape.partitions;
-        vec![Launch::per_partition(kernel, partitions, args)]
+        let rows = self.assigned.rows;
+        vec![Launch::per_partition(kernel, rows, partitions, args)]
     }
 }

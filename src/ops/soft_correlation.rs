@@ -174,14 +174,12 @@ impl<T: Real> Op<T> for SoftCorrelation {
             let mut args = vec![
                 Arg::value(self.s),
                 Arg::labels(self.labels),
-                Arg::value(self.counts),
                 Arg::grad(self.loss),
                 Arg::grad_mut(self.q),
             ];
             args.extend(sizes(wants[1]));
             let kernel = "soft_correlation_backward_q";
-            let n = classes * classes;
-            launches.push(Launch::per_element(kernel, n, partitions, args));
+            launches.push(Launch::per_class(kernel, self.q.shape, rows, args));
         }
         launches
     }

@@ -157,7 +157,7 @@ impl<T: Real> Op<T> for TripletMargin<T> {
         let grid = [shape.rows, 1, shape.partitions];
         vec![
             Launch::new("triplet_margin_terms", grid, 256, terms),
-            Launch::per_partition("triplet_margin_sum", shape.partitions, sum),
+            Launch::per_partition("triplet_margin_sum", shape.rows, shape.partitions, sum),
         ]
     }
 

@@ -175,7 +175,7 @@ const SHAPES: [(usize, usize); 9] = [
     (8, 32),
     (40, 33),
     (131, 10),
-    (3, 300),
+    (3, 70),
 ];
 
 /// Rows, columns and classes of class means.
@@ -222,9 +222,9 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
         }
         centroids(&mut cases, [rows, rows + 3], cols, classes);
     }
-    // More rows than are looked through at once, by two warps, and more columns than threads.
+    // More rows than are looked through at once, by several warps, and columns of several blocks.
     means(&mut cases, 1100, 33, 4);
-    means(&mut cases, 40, 300, 3);
+    means(&mut cases, 40, 70, 3);
     sum(
         &mut cases,
         (1, 1),

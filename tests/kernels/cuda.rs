@@ -28,7 +28,7 @@ fn load<T: Real>(graph: Graph<T>, use_graph: bool) -> Result<Box<dyn Device<T>>>
         use_graph,
         precision: Precision::Fp32,
     };
-    Choice::Cuda(0).load_with(graph, options)
+    Choice::Cuda(0).load_with(graph, options, &|_| {})
 }
 
 /// Calls `check` with each precision that the card has, what it computes in, and what loads a
@@ -45,7 +45,7 @@ fn in_each_precision(check: impl Fn(Arithmetic, &Load<f32>)) {
                 use_graph,
                 precision,
             };
-            Choice::Cuda(0).load_with(graph, options)
+            Choice::Cuda(0).load_with(graph, options, &|_| {})
         });
     }
 }
@@ -273,7 +273,7 @@ fn same_bytes<T: Real>(what: &str, problem: &Problem, ways: [bool; 2]) {
             let load = |graph: Graph<T>| load(graph, use_graph);
             let session = Session::new(problem, &options, &initial, load);
             let mut session = session.unwrap_or_else(|e| panic!("{e}"));
-            for steps in [1, 2, times(50, 3)] {
+            for steps in [1, 2, times(50, 1)] {
                 session.run(steps).unwrap();
             }
             contents(session.device())
@@ -299,7 +299,10 @@ fn graph_replays_equal_plain_launches_bit_for_bit() {
     for partitions in [1, 3] {
         let problem = problem(partitions);
         same_bytes::<f32>("replay and plain launches", &problem, [true, false]);
-        same_bytes::<f64>("replay and plain launches", &problem, [true, false]);
+        // The stand-in runs both types in the same order.
+        if partitions <= times(3, 1) {
+            same_bytes::<f64>("replay and plain launches", &problem, [true, false]);
+        }
     }
 }
 
