@@ -8,7 +8,8 @@
 //!
 //! Bytes are the sizes of the buffers that the arguments of the launches name, each once as read
 //! and once as written: less than what is moved where a kernel reads something twice or adds to
-//! what it writes. Floating-point operations are counted for the products alone.
+//! what it writes. Floating-point operations are counted for the products alone, whose sizes are
+//! `rows×inner×cols`.
 
 mod common;
 
@@ -20,7 +21,7 @@ use common::{Setup, Sizes};
 use ssan::Result;
 use ssan::device::launch::{Arg, Buffer, Launch, Layout};
 use ssan::device::profile::{Part, Phase};
-use ssan::device::rung::Rung;
+use ssan::device::rung::{Product, Rung};
 use ssan::device::{Choice, Cpu, Cuda, CudaOptions, Device, Precision, Request, choose};
 use ssan::graph::Graph;
 use ssan::median::median;
@@ -310,29 +311,22 @@ fn rows(parts: &[Part], layout: &Layout) -> Vec<Row> {
     rows
 }
 
-/// Rows, inner and outer size of the matrix products among `launches`, and the multiplications and
-/// additions that all of them take.
+/// The matrix products among `launches`, each as the sizes of its factors, `rows×inner×cols`, behind
+/// the number of partitions where it is not one; and the multiplications and additions that all of
+/// them take.
 fn products(launches: &[Launch]) -> Option<(String, f64)> {
-    let mut found = None;
-    for launch in launches {
-        let ints = launch.args.iter().filter_map(|arg| match arg {
-            Arg::Int(n) => Some(*n),
-            _ => None,
-        });
-        let ints: Vec<i32> = ints.collect();
-        let sizes = match launch.kernel {
-            "linear" | "linear_backward_x" | "linear_backward_w" => [ints[0], ints[1], ints[2]],
-            // The Gram matrix is square.
-            "gram_linear" => [ints[0], ints[0], ints[1]],
-            _ => continue,
-        };
-        let each: f64 = sizes.iter().copied().map(f64::from).product();
-        let partitions = f64::from(launch.grid[2]);
-        let sizes: Vec<String> = sizes.iter().map(i32::to_string).collect();
-        let (_, flops) = found.get_or_insert((sizes.join("×"), 0.0));
-        *flops += 2.0 * each * partitions;
-    }
-    found
+    let products: Vec<_> = launches.iter().filter_map(|l| l.product).collect();
+    let sizes = products.iter().map(|p| {
+        let size = format!("{}×{}×{}", p.rows, p.inner, p.cols);
+        match p.partitions {
+            1 => size,
+            n => format!("{n}·{size}"),
+        }
+    });
+    let sizes: Vec<String> = sizes.collect();
+    let operations = |p: &Product| 2.0 * (p.partitions * p.rows * p.inner * p.cols) as f64;
+    let flops = products.iter().map(operations).sum();
+    (!sizes.is_empty()).then(|| (sizes.join(", "), flops))
 }
 
 fn buffers(launches: &[Launch]) -> impl Iterator<Item = (Arg, Buffer)> {
