@@ -383,17 +383,43 @@ impl<'a, T> View<'a, T> {
             ..self
         }
     }
+
+    /// Rows from `start` on, `rows` of them.
+    fn part(self, start: usize, rows: usize) -> View<'a, T> {
+        assert!(start + rows <= self.rows, "rows of a matrix");
+        View {
+            data: &self.data[start * self.row_stride as usize..],
+            rows,
+            ..self
+        }
+    }
 }
 
 /// `out = a·b`, or `out += a·b` with `add`; `out` is row-major `a.rows × b.cols`.
 pub(crate) fn product<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool) {
     assert_eq!(a.cols, b.rows, "inner sizes of a product");
     assert_eq!(out.len(), a.rows * b.cols, "size of a product");
-    let parallelism = match ALONE.get() {
-        true => gemm::Parallelism::None,
-        false => gemm::Parallelism::Rayon(0),
-    };
-    // SAFETY: the asserts above and `View::new` guarantee that every index that gemm forms from
+    /// Rows of a thread with which it is faster at a product of its own than all are at one together.
+    const OWN: usize = 128;
+    let threads = rayon::current_num_threads();
+    let large = a.rows * a.cols * b.cols > gemm::get_threading_threshold();
+    if ALONE.get() || !large {
+        gemm(out, a, b, add, gemm::Parallelism::None);
+    } else if a.rows < OWN * threads {
+        gemm(out, a, b, add, gemm::Parallelism::Rayon(0));
+    } else {
+        let rows = a.rows.div_ceil(threads).next_multiple_of(16);
+        let parts = out.par_chunks_mut(rows * b.cols).enumerate();
+        parts.for_each(|(i, out)| {
+            let a = a.part(i * rows, out.len() / b.cols);
+            gemm(out, a, b, add, gemm::Parallelism::None);
+        });
+    }
+}
+
+/// [`product`], of these threads.
+fn gemm<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool, parallelism: gemm::Parallelism) {
+    // SAFETY: the asserts in `product`, `View::part` and `View::new` guarantee that every index that gemm forms from
     // these sizes and strides lies in the slices; `out` is borrowed mutably, so it overlaps none.
     unsafe {
         gemm::gemm(
