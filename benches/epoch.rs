@@ -70,7 +70,11 @@ fn main() -> ssan::Result<()> {
         use_graph: !args.no_graph,
         precision: args.precision,
     };
-    let load = |graph| chosen.device.load_with(graph, cuda);
+    let load = |graph| {
+        chosen
+            .device
+            .load_with(graph, cuda, &|note| eprintln!("note: {note}"))
+    };
     let outcome = train::<f32>(problem, options, initial, load, &mut |_| Ok(()))?;
     println!(
         "{}: {:.2} ms per epoch and partition",

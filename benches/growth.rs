@@ -18,7 +18,7 @@ use clap::Parser;
 use common::{Setup, Sizes};
 use plotters::prelude::*;
 use ssan::Error;
-use ssan::device::{Choice, CudaOptions, Request, choose};
+use ssan::device::{Choice, Request, choose};
 use ssan::model::Form;
 use ssan::train::{FirstLayer, Options, train};
 
@@ -154,7 +154,7 @@ fn measure(point: Point, form: FirstLayer, epochs: usize, device: Choice) -> ssa
         classes: point.classes,
     };
     let setup = Setup::new(sizes, point.partitions, 256, epochs, form);
-    let load = |graph| device.load_with(graph, CudaOptions::default());
+    let load = |graph| device.load(graph);
     let (problem, options, initial) = (&setup.problem, &setup.options, &setup.initial);
     let outcome = train::<f32>(problem, options, initial, load, &mut |_| Ok(()))?;
     Ok(outcome.ms_per_epoch)

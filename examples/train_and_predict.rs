@@ -36,9 +36,11 @@ fn main() -> Result<()> {
     if let Some(accuracy) = outcome.partitions[0].accuracy_last {
         println!("accuracy on the unlabelled target: {accuracy:.1} %");
     }
-    let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
+    let (parameters, prototypes) = (outcome.parameters, outcome.prototypes);
+    let mut models = TrainedModel::of_run(&task, &problem, &options, parameters, prototypes);
+    let model = models.next().expect("one partition was trained");
     let rows = task.target.features.select_rows(&[0, 100, 200]);
-    let probabilities = models[0].predict(Side::Target, &rows)?;
+    let probabilities = model.predict(Side::Target, &rows)?;
     for (row, probabilities) in probabilities.chunks(task.classes.len()).enumerate() {
         let class = largest(probabilities);
         println!(

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::evaluation::largest;
 use crate::model::{Dimensions, ParameterShape, Parameters, SLOPE};
 use crate::ops::{Similarity, dot, leaky_relu_value, norm, softmax_rows};
-use crate::train::{ClassPrototypes, Opinions, Options, Outcome, Problem, vote};
+use crate::train::{ClassPrototypes, Opinions, Options, Problem, vote};
 
 /// Rows that are in work at a time, and features of them: intermediate values take memory for these
 /// alone.
@@ -70,23 +70,27 @@ struct Network {
 }
 
 impl TrainedModel {
-    /// The model of each partition that `outcome` ended, of `problem`, which `task` became.
+    /// The model of each partition of a run that ended with these `parameters` and `prototypes` (see
+    /// [`Outcome`](crate::train::Outcome)), of `problem`, which `task` became. One after the other:
+    /// parameters are large.
     pub fn of_run(
         task: &Task,
         problem: &Problem,
         options: &Options,
-        outcome: &Outcome,
-    ) -> Vec<TrainedModel> {
-        let networks = outcome.parameters.iter().enumerate();
-        let members: Vec<Member> = networks
-            .map(|(i, parameters)| Member {
-                parameters: parameters.clone(),
-                prototypes: outcome.prototypes.as_ref().map(|all| all[i].clone()),
-            })
-            .collect();
-        let models = members
-            .chunks_exact(problem.members)
-            .map(|members| TrainedModel {
+        parameters: Vec<Parameters>,
+        prototypes: Option<Vec<ClassPrototypes>>,
+    ) -> impl Iterator<Item = TrainedModel> {
+        let mut parameters = parameters.into_iter();
+        let mut prototypes = prototypes.map(Vec::into_iter);
+        std::iter::from_fn(move || {
+            let members = parameters.by_ref().take(problem.members);
+            let members: Vec<Member> = members
+                .map(|parameters| Member {
+                    parameters,
+                    prototypes: prototypes.as_mut().and_then(Iterator::next),
+                })
+                .collect();
+            (!members.is_empty()).then(|| TrainedModel {
                 source: task.source.name.clone(),
                 target: task.target.name.clone(),
                 classes: task.classes.clone(),
@@ -94,9 +98,9 @@ impl TrainedModel {
                 normalisation: problem.normalisation,
                 means: problem.means.clone(),
                 logit_slope: options.logits.slope(),
-                members: members.to_vec(),
-            });
-        models.collect()
+                members,
+            })
+        })
     }
 
     /// Whether it labels the same rows with the same classes as `other`.
@@ -119,16 +123,28 @@ impl TrainedModel {
     /// # Errors
     /// Rows of `side` have another dimension.
     pub fn features(&self, side: Side, rows: &Features) -> Result<Vec<Matrix>> {
-        let mut all = vec![Vec::new(); self.members.len()];
-        self.forward(side, rows, |member, _, features| {
-            all[member].extend(features.iter().map(|&x| f64::from(x)));
+        let members = self.members.iter();
+        members
+            .map(|member| self.features_of(&member.parameters, side, rows))
+            .collect()
+    }
+
+    /// The same by a network with these `parameters` in the place of a member.
+    pub(crate) fn features_of(
+        &self,
+        parameters: &Parameters,
+        side: Side,
+        rows: &Features,
+    ) -> Result<Matrix> {
+        let mut values = Vec::new();
+        self.forward(&[parameters], side, rows, |_, _, features| {
+            values.extend(features.iter().map(|&x| f64::from(x)));
         })?;
-        let matrix = |values| Matrix {
+        Ok(Matrix {
             rows: rows.rows(),
             cols: self.dimensions.common,
             values,
-        };
-        Ok(all.into_iter().map(matrix).collect())
+        })
     }
 
     /// What each member says of `rows`, as they are in a data file.
@@ -139,20 +155,17 @@ impl TrainedModel {
         let classes = self.dimensions.classes;
         let none = Opinions {
             probabilities: Vec::new(),
-            nearest: Vec::new(),
+            nearest: None,
         };
         let mut all = vec![none; self.members.len()];
-        self.forward(side, rows, |member, network, features| {
-            let probabilities = softmax_rows(&network.classifier.forward(features), classes);
+        let members: Vec<&Parameters> = self.members.iter().map(|m| &m.parameters).collect();
+        self.forward(&members, side, rows, |member, network, features| {
             let opinions = &mut all[member];
-            let nearest = match &self.members[member].prototypes {
-                Some(prototypes) => prototypes.nearest(features, classes),
-                None => {
-                    let rows = probabilities.chunks_exact(classes);
-                    rows.map(|row| largest(row) as i32).collect()
-                }
-            };
-            opinions.nearest.extend(nearest);
+            if let Some(prototypes) = &self.members[member].prototypes {
+                let nearest = opinions.nearest.get_or_insert_default();
+                nearest.extend(prototypes.nearest(features, classes));
+            }
+            let probabilities = softmax_rows(&network.classifier.forward(features), classes);
             opinions.probabilities.extend(probabilities);
         })?;
         let mut probabilities = all.iter().flat_map(|opinions| &opinions.probabilities);
@@ -175,9 +188,11 @@ impl TrainedModel {
         Ok(vote(&self.opinions(side, rows)?))
     }
 
-    /// Calls `take(member, network, features)` for every block of rows and member, block by block.
+    /// Calls `take(member, network, features)` for every block of rows and every one of the members
+    /// with these parameters, block by block.
     fn forward(
         &self,
+        members: &[&Parameters],
         side: Side,
         rows: &Features,
         mut take: impl FnMut(usize, &Network, &[f32]),
@@ -189,9 +204,8 @@ impl TrainedModel {
                 rows.cols()
             )));
         }
-        let networks: Vec<Network> = (0..self.members.len())
-            .map(|member| self.network(member, side))
-            .collect();
+        let networks = members.iter().map(|member| self.network(member, side));
+        let networks: Vec<Network> = networks.collect();
         let block = (FEATURES / rows.cols()).clamp(1, ROWS);
         for start in (0..rows.rows()).step_by(block) {
             let x = self.normalised(side, rows.dense(start..rows.rows().min(start + block)));
@@ -210,9 +224,8 @@ impl TrainedModel {
     }
 
     /// The layers that rows of `side` go through.
-    fn network(&self, member: usize, side: Side) -> Network {
+    fn network(&self, parameters: &Parameters, side: Side) -> Network {
         let shapes = self.dimensions.parameters();
-        let parameters = &self.members[member].parameters;
         let layers = shapes.chunks_exact(2).zip(parameters.chunks_exact(2));
         let layers: Vec<(&ParameterShape, &[Vec<f64>])> = layers
             .map(|(shapes, values)| (&shapes[0], values))

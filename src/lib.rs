@@ -67,6 +67,7 @@ pub mod predictions;
 pub mod real;
 pub mod report;
 pub mod run;
+mod tensors;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -10,11 +10,9 @@
 //!
 //! The same model gives the same bytes.
 
-use std::collections::HashMap;
 use std::path::Path;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use crate::data::{Label, Normalisation, legible};
@@ -24,12 +22,13 @@ use crate::inference::{Member, TrainedModel};
 use crate::model::{Dimensions, Layers};
 use crate::ops::Similarity;
 use crate::parameters::{file_shape, open, parameters, tensor};
+use crate::tensors::{self, Block, Values};
 use crate::train::ClassPrototypes;
 
 /// Version of the format; a change that an older reader would misread raises it.
 const FORMAT: u32 = 1;
 
-/// Key of the metadata. There is one, for the order of several is not fixed.
+/// Key of the metadata.
 const KEY: &str = "ssan";
 
 /// What the metadata say.
@@ -106,46 +105,35 @@ impl TrainedModel {
                 Similarity::Euclidean => SimilarityName::Euclidean,
             }),
         };
-        let description = serde_json::to_string(&description).expect("numbers and names");
-        let metadata = HashMap::from([(KEY.to_string(), description)]);
-        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = self
-            .tensors()
-            .into_iter()
-            .map(|(name, shape, values)| {
-                let bytes = values.iter().flat_map(|&x| (x as f32).to_le_bytes());
-                (name, shape, bytes.collect())
-            })
-            .collect();
-        let views: std::result::Result<Vec<_>, safetensors::SafeTensorError> = tensors
-            .iter()
-            .map(|(name, shape, bytes)| {
-                Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-            })
-            .collect();
-        let file = views.and_then(|views| safetensors::serialize(views, Some(metadata)));
+        let file = tensors::to_bytes(KEY, &description, &self.tensors());
         files::write_atomically(path, &file.map_err(|e| Error::file(path, e))?)
     }
 
-    /// Name, shape and values of every tensor.
-    fn tensors(&self) -> Vec<(String, Vec<usize>, &[f64])> {
+    /// Every tensor.
+    fn tensors(&self) -> Vec<Block<'_>> {
+        let block = |name, shape, values| Block {
+            name,
+            shape,
+            values: Values::Rounded(values),
+        };
         let mut tensors = Vec::new();
         for (member, network) in self.members.iter().enumerate() {
             let prefix = prefix(member);
             let shapes = self.dimensions.parameters();
             for (shape, values) in shapes.iter().zip(&network.parameters) {
                 let name = format!("{prefix}{}", shape.name);
-                tensors.push((name, file_shape(shape), &values[..]));
+                tensors.push(block(name, file_shape(shape), values));
             }
             if let Some(prototypes) = &network.prototypes {
                 let name = format!("{prefix}prototypes");
-                tensors.push((name, self.prototype_shape(), &prototypes.means[..]));
+                tensors.push(block(name, self.prototype_shape(), &prototypes.means));
             }
         }
         for (name, mean) in ["source.mean", "target.mean"]
             .iter()
             .zip(self.means.iter().flatten())
         {
-            tensors.push((name.to_string(), vec![mean.len()], &mean[..]));
+            tensors.push(block(name.to_string(), vec![mean.len()], mean));
         }
         tensors
     }
@@ -290,30 +278,26 @@ fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
 
 /// Whether the bytes of a file are a model's, rather than parameters alone.
 pub fn is_model(bytes: &[u8]) -> bool {
-    let header = SafeTensors::read_metadata(bytes).map(|(_, header)| header);
-    let metadata = header.ok().and_then(|header| header.metadata().clone());
-    metadata.is_some_and(|all| all.contains_key(KEY))
+    tensors::description(bytes, KEY).is_ok_and(|text| text.is_some())
 }
 
 /// What the metadata say, if it can be so.
 fn describe(bytes: &[u8]) -> Cause<Description> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
-    let metadata = header.metadata().as_ref();
-    let text = metadata.and_then(|all| all.get(KEY)).ok_or(
+    let text = tensors::description(bytes, KEY)?.ok_or(
         "holds parameters alone, without the classes and dimensions of a trained model: train \
          again, and name the model file that `ssan train` writes",
     )?;
     let wrong = |e: serde_json::Error| {
         format!("its description is no model's: {}", legible(&e.to_string()))
     };
-    let Version { format } = serde_json::from_str(text).map_err(wrong)?;
+    let Version { format } = serde_json::from_str(&text).map_err(wrong)?;
     if format != FORMAT {
         return Err(format!(
             "is of format {format}, this program reads {FORMAT}: use the ssan that wrote it, or \
              a newer one"
         ));
     }
-    let description: Description = serde_json::from_str(text).map_err(wrong)?;
+    let description: Description = serde_json::from_str(&text).map_err(wrong)?;
     let sizes = [
         ("source_features", description.source_features, 1),
         ("target_features", description.target_features, 1),
@@ -345,10 +329,11 @@ fn describe(bytes: &[u8]) -> Cause<Description> {
 
 /// Refuses a tensor that the model as described does not have.
 fn unknown_tensor(file: &SafeTensors, model: &TrainedModel) -> Cause<()> {
-    let known: Vec<String> = model.tensors().into_iter().map(|(name, ..)| name).collect();
+    let known = model.tensors();
     let mut names = file.names();
     names.sort_unstable();
-    match names.iter().find(|name| !known.iter().any(|k| k == *name)) {
+    let unknown = |name: &&&str| !known.iter().any(|block| block.name == ***name);
+    match names.iter().find(unknown) {
         Some(name) => Err(format!(
             "holds {}, which its description does not know",
             legible(name)

@@ -83,7 +83,7 @@ impl Predictions {
 
 /// Labels of new rows by the vote of the networks behind `opinions`.
 pub fn labels(opinions: &[Opinions], classes: usize) -> Vec<Prediction> {
-    let rows = opinions[0].nearest.len();
+    let rows = opinions[0].probabilities.len() / classes;
     let mut votes = Votes::new(rows, classes);
     for row in 0..rows {
         opinions.iter().for_each(|opinion| votes.add(row, opinion));
@@ -120,7 +120,9 @@ impl Votes {
         let sums = self.sums[row.clone()].iter_mut();
         sums.zip(&opinion.probabilities[row])
             .for_each(|(sum, p)| *sum += p);
-        self.nearest[at * self.classes + opinion.nearest[at] as usize] += 1;
+        if let Some(nearest) = &opinion.nearest {
+            self.nearest[at * self.classes + nearest[at] as usize] += 1;
+        }
         self.voters[at] += 1;
     }
 
@@ -131,12 +133,14 @@ impl Votes {
         let means = self.sums[place.clone()].iter();
         let means: Vec<f64> = means.map(|sum| sum / f64::from(voters)).collect();
         let class = largest(&means);
+        let nearest = &self.nearest[place];
         Prediction {
             row,
             partition,
             class,
             probability: means[class],
-            prototypes_agree: 2 * self.nearest[place][class] > voters,
+            // No network has prototypes, or all have.
+            prototypes_agree: nearest.iter().all(|&n| n == 0) || 2 * nearest[class] > voters,
         }
     }
 }
@@ -193,11 +197,11 @@ mod tests {
         let opinions = [
             Opinions {
                 probabilities: vec![0.9, 0.1, 0.4, 0.6, 0.0, 1.0],
-                nearest: vec![0, 0, 1],
+                nearest: Some(vec![0, 0, 1]),
             },
             Opinions {
                 probabilities: vec![0.2, 0.8, 0.9, 0.1, 0.0, 1.0],
-                nearest: vec![1, 0, 1],
+                nearest: Some(vec![1, 0, 1]),
             },
         ];
         let mut found = Predictions::new(&splits, 2);
@@ -212,5 +216,18 @@ mod tests {
                         2,vote,\"a,b\",0.900000,true\n\
                         5,vote,\"a,b\",0.650000,true\n";
         assert_eq!(String::from_utf8(table).unwrap(), expected);
+    }
+
+    /// Where there is no second opinion, nothing disagrees: not networks that differ among themselves.
+    #[test]
+    fn without_prototypes_all_agree() {
+        let opinions = [[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]].map(|probabilities| Opinions {
+            probabilities: probabilities.to_vec(),
+            nearest: None,
+        });
+        let [label] = &labels(&opinions, 2)[..] else {
+            panic!("one row");
+        };
+        assert_eq!((label.class, label.prototypes_agree), (0, true));
     }
 }

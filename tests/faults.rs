@@ -228,8 +228,14 @@ fn a_run_goes_on_after_its_device_failed() {
         let every = CheckpointEvery::Epochs(4);
         let mut show = |_: &EpochMetrics| {};
         let none = Finished::none(&[], problem.classes);
-        let (mut recorder, start) =
-            Recorder::new(&directory, &none, problem.networks(), every, &mut show)?;
+        let (mut recorder, start) = Recorder::new(
+            &directory,
+            &none,
+            problem.networks(),
+            every,
+            &mut show,
+            &|_| {},
+        )?;
         let mut told = Vec::new();
         if let Some(start) = start {
             session.restore(&start.snapshot)?.unwrap();

@@ -8,13 +8,19 @@ use std::sync::atomic::{AtomicIsize, Ordering};
 use ssan::data::{Domain, Label, Labelling, Matrix, Sparse, Task, Triplet};
 use ssan::device::launch;
 use ssan::device::{Choice, Cpu};
+use ssan::error::Result;
+use ssan::inference::TrainedModel;
 use ssan::model::Layers;
 use ssan::optim::Optimizer;
 use ssan::run::Finished;
+use ssan::run::checkpoint::Checkpoint;
+use ssan::run::embedding::embedding;
 use ssan::train::memory::{self, Footprint, Limit, Origin, Plan};
 use ssan::train::{
-    Control, FirstLayer, Groups, Options, Problem, Select, Session, recorded_step, train_group,
+    Control, EpochMetrics, FirstLayer, Groups, Options, Pause, Problem, Select, Session, Snapshot,
+    Watch, recorded_step, train_watched,
 };
+use tempfile::TempDir;
 
 #[path = "common/card.rs"]
 mod card;
@@ -80,6 +86,32 @@ fn task(([n, d], [m, e], classes): Sizes) -> Task {
     Task::new(domain(n, d, classes), domain(m, e, classes)).unwrap()
 }
 
+/// Keeps a checkpoint before every epoch but the first.
+struct Keeper(TempDir);
+
+impl Watch<f32> for Keeper {
+    fn epoch(&mut self, _: &EpochMetrics) -> Result<()> {
+        Ok(())
+    }
+
+    fn pause(&mut self, _: usize) -> Pause {
+        Pause::Keep
+    }
+
+    fn asks_at(&self, next: usize) -> usize {
+        next + 1
+    }
+
+    fn keep(&mut self, snapshot: Snapshot<f32>) -> Result<()> {
+        let checkpoint = Checkpoint {
+            first: 0,
+            snapshot,
+            metrics: 0,
+        };
+        checkpoint.save(self.0.path())
+    }
+}
+
 /// The figure, and the most bytes that were held at once, from data to result, with at most
 /// `at_once` partitions side by side.
 fn figure_and_peak(
@@ -99,8 +131,18 @@ fn figure_and_peak(
     for group in groups.ranges() {
         let initial = problem.initial_parameters_of(group.clone(), options, 1);
         let load = |graph| Ok(Box::new(Cpu::<f32>::load(graph)) as _);
-        let outcome = train_group(&problem, group, options, &initial, load, &mut |_| Ok(()));
-        finished.take(&problem, &splits, &outcome.unwrap(), 0);
+        let session = Session::group(&problem, group, options, initial, load);
+        let mut session = session.unwrap();
+        let mut kept = Keeper(TempDir::new().unwrap());
+        let outcome = train_watched(&mut session, options, Vec::new(), &mut kept);
+        let outcome = outcome.unwrap().unwrap();
+        let initial = session.into_initial().swap_remove(0);
+        finished.take(&problem, &splits, &outcome, 0);
+        let (parameters, prototypes) = (outcome.parameters, outcome.prototypes);
+        for model in TrainedModel::of_run(&task, &problem, options, parameters, prototypes) {
+            model.save(&kept.0.path().join("model")).unwrap();
+            embedding(&task, &splits[0], &model, &initial).unwrap();
+        }
     }
     assert_eq!(finished.partitions.len(), partitions);
     drop(finished.predictions.finish(&splits));

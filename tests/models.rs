@@ -109,7 +109,9 @@ fn saved_model_predicts_what_training_did() {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("model.safetensors");
         let rows = task.target.features.select_rows(&target_rows(&splits));
-        let models = TrainedModel::of_run(&task, &problem, &options, &outcome);
+        let (parameters, prototypes) = (outcome.parameters, outcome.prototypes);
+        let models = TrainedModel::of_run(&task, &problem, &options, parameters, prototypes);
+        let models: Vec<TrainedModel> = models.collect();
         assert_eq!(models.len(), 2);
         let opinions = outcome.opinions.chunks_exact(options.members);
         for (model, opinions) in models.iter().zip(opinions) {
@@ -205,7 +207,7 @@ fn centred_roots_and_members_are_as_defined() {
         assert_relative_eq!(found[k], (a[k] + b[k]) / 2.0, epsilon = 1e-6);
     }
     let opinions = model.opinions(Side::Source, &rows).unwrap();
-    assert_eq!(opinions[0].nearest, [1]);
+    assert_eq!(opinions[0].nearest.as_deref(), Some(&[1][..]));
 
     // A negative logit has the slope.
     model.logit_slope = 0.2;

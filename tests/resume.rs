@@ -163,7 +163,11 @@ fn in_groups(folder: &Path) -> String {
 fn start_later_group(folder: &Path, line: &str) -> Child {
     let mut child = start(folder, &format!("{line} --out run"));
     let last = folder.join("run").join(checkpoint::LAST);
-    while Checkpoint::load(&last).map_or(0, |checkpoint| checkpoint.first) == 0 {
+    let first = || {
+        let checkpoint = Checkpoint::load(&last).flatten();
+        checkpoint.map_or(0, |checkpoint| checkpoint.first)
+    };
+    while first() == 0 {
         let ended = child.try_wait().unwrap();
         assert!(ended.is_none(), "ended without a checkpoint of it");
         std::thread::sleep(Duration::from_millis(1));
@@ -402,6 +406,7 @@ fn cut_off(folder: &Path) {
 }
 
 /// A checkpoint that is cut short, changed, or gone: the one before serves, or the run begins again.
+/// What is damaged is told.
 #[test]
 fn damaged_checkpoints_cost_time_alone() {
     let folder = TempDir::new().unwrap();
@@ -434,10 +439,13 @@ fn damaged_checkpoints_cost_time_alone() {
         if last.exists() {
             damage(&last);
         }
+        let damaged = last.exists();
         // What a killed process was writing.
         std::fs::write(at.join("run/.ssan-abc.tmp"), "half").unwrap();
-        passes(at, "train --resume run");
+        let output = passes(at, "train --resume run");
         eprintln!("{what}");
+        let told = text(&output).contains("the run goes on from before it");
+        assert_eq!(told, damaged, "{what}: {}", text(&output));
         same(at, "whole", "run");
         std::fs::remove_dir_all(at.join("run")).unwrap();
     }

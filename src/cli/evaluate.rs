@@ -41,8 +41,8 @@ struct Report<'a> {
     evaluation: &'a Evaluation,
     /// Bins of equal width that the calibration error is taken over.
     calibration_bins: usize,
-    /// Samples where the most similar prototypes agree.
-    prototypes_agree: f64,
+    /// Samples where the most similar prototypes agree; nothing of models without a second opinion.
+    prototypes_agree: Option<f64>,
     /// Accuracy of each model alone.
     model_accuracies: Vec<f64>,
 }
@@ -73,6 +73,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
     let each = each.map(|own| Ok(figures(&vote(own))?.accuracy));
     let labels = predictions::labels(&labelling.opinions, classes.len());
     let agreeing = labels.iter().filter(|label| label.prototypes_agree).count();
+    let asked = labelling.opinions[0].nearest.is_some();
     let report = Report {
         input: input.display().to_string(),
         domain: labelling.side.to_string(),
@@ -82,7 +83,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<()> {
         classes,
         evaluation: &evaluation,
         calibration_bins: CALIBRATION_BINS,
-        prototypes_agree: 100.0 * agreeing as f64 / labels.len() as f64,
+        prototypes_agree: asked.then(|| 100.0 * agreeing as f64 / labels.len() as f64),
         model_accuracies: each.collect::<Result<Vec<f64>>>()?,
     };
     match args.json {
@@ -108,10 +109,9 @@ impl Report<'_> {
             found.calibration_error
         );
         figures.add_row(["calibration error", &error]);
-        figures.add_row([
-            "prototypes agree",
-            &format!("{:.2} %", self.prototypes_agree),
-        ]);
+        if let Some(agreeing) = self.prototypes_agree {
+            figures.add_row(["prototypes agree", &format!("{agreeing:.2} %")]);
+        }
         text.line(figures.trim_fmt())?;
         text.line(self.confusion().trim_fmt())
     }

@@ -109,10 +109,10 @@ impl Choice {
     /// # Errors
     /// The device fails.
     pub fn load<T: Real>(&self, graph: Graph<T>) -> Result<Box<dyn Device<T>>> {
-        self.load_with(graph, CudaOptions::default())
+        self.load_with(graph, CudaOptions::default(), &|_| {})
     }
 
-    /// As [`Choice::load`]; `options` are of a CUDA device.
+    /// As [`Choice::load`]; `options` are of a CUDA device, `note` gets what it has to say.
     ///
     /// # Errors
     /// The device fails.
@@ -120,13 +120,14 @@ impl Choice {
         &self,
         graph: Graph<T>,
         options: CudaOptions,
+        note: &dyn Fn(&str),
     ) -> Result<Box<dyn Device<T>>> {
         match self {
             Choice::Cpu => Ok(Box::new(Cpu::load(graph))),
             Choice::Cuda(n) => {
                 let loaded = Cuda::load(graph, *n, options)?;
-                if let Some(note) = loaded.note() {
-                    eprintln!("note: {note}");
+                if let Some(text) = loaded.note() {
+                    note(text);
                 }
                 Ok(Box::new(loaded))
             }

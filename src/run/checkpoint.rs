@@ -6,11 +6,10 @@
 //! The checkpoint before the last is kept too: should the last be cut short or damaged, the run goes
 //! on from there, and ends with the same bytes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -18,6 +17,7 @@ use crate::data::legible;
 use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::parameters::open;
+use crate::tensors::{self, Block, Values};
 use crate::train::{Chosen, Selection, Snapshot};
 
 /// Name of the last checkpoint.
@@ -75,24 +75,24 @@ impl Checkpoint {
             labels,
             selection,
         } = &self.snapshot;
-        let reals = |name: &'static str, all: &[Vec<f32>]| -> Vec<_> {
+        fn block<'a>(name: &str, i: usize, values: Values<'a>, len: usize) -> Block<'a> {
+            Block {
+                name: format!("{name}.{i}"),
+                shape: vec![len],
+                values,
+            }
+        }
+        fn reals<'a>(name: &'static str, all: &'a [Vec<f32>]) -> impl Iterator<Item = Block<'a>> {
             let all = all.iter().enumerate();
-            all.map(|(i, values)| {
-                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-                (format!("{name}.{i}"), Dtype::F32, values.len(), bytes)
-            })
-            .collect()
-        };
-        let labels = labels.iter().enumerate().map(|(i, labels)| {
-            let bytes: Vec<u8> = labels.iter().flat_map(|x| x.to_le_bytes()).collect();
-            (format!("labels.{i}"), Dtype::I32, labels.len(), bytes)
-        });
-        let mut tensors: Vec<_> = reals("value", values);
-        tensors.extend(labels);
-        tensors.extend(reals("kept", &selection.values));
+            all.map(move |(i, all)| block(name, i, Values::F32(all), all.len()))
+        }
+        let labels = labels.iter().enumerate();
+        let labels = labels.map(|(i, all)| block("labels", i, Values::I32(all), all.len()));
+        let blocks = reals("value", values).chain(labels);
+        let blocks: Vec<Block> = blocks.chain(reals("kept", &selection.values)).collect();
         let chosen = selection.chosen.clone();
         let mut hash = hash([self.first, *epochs], self.metrics, &chosen);
-        tensors.iter().for_each(|(.., bytes)| hash.update(bytes));
+        blocks.iter().for_each(|block| hash.update(block.data()));
         let description = Description {
             format: FORMAT,
             first: self.first,
@@ -101,22 +101,26 @@ impl Checkpoint {
             chosen,
             sha256: files::hexadecimal(&hash.finalize()),
         };
-        let description = serde_json::to_string(&description).expect("numbers and text");
-        let metadata = HashMap::from([(KEY.to_string(), description)]);
-        let views = tensors.iter().map(|(name, kind, len, bytes)| {
-            let view = TensorView::new(*kind, vec![*len], bytes);
-            (name, view.expect("as many bytes as the shape says"))
-        });
-        safetensors::serialize(views, Some(metadata)).expect("plain tensors")
+        tensors::to_bytes(KEY, &description, &blocks).expect("plain tensors")
     }
 
-    /// Reads one.
+    /// Reads one. The inner error says that the file is none, or is damaged.
     ///
     /// # Errors
-    /// The file cannot be read, is none, or is damaged.
-    pub fn load(path: &Path) -> Result<Checkpoint> {
+    /// The file cannot be read, or is of another format.
+    pub fn load(path: &Path) -> Result<Result<Checkpoint>> {
         let bytes = files::read(path)?;
-        parse(&bytes).map_err(|cause| Error::file(path, cause))
+        match parse(&bytes) {
+            Ok(checkpoint) => Ok(Ok(checkpoint)),
+            Err(Unusable::Damaged(cause)) => Ok(Err(Error::file(path, cause))),
+            Err(Unusable::Format(format)) => {
+                let cause = format!(
+                    "is of format {format}, this program reads {FORMAT}: resume with the ssan that \
+                     wrote it, or remove the file to go on without it"
+                );
+                Err(Error::file(path, cause))
+            }
+        }
     }
 }
 
@@ -126,23 +130,32 @@ fn hash([first, epochs]: [usize; 2], metrics: u64, chosen: &[Chosen]) -> Sha256 
     Sha256::new().chain_update(format!("{first} {epochs} {metrics} {chosen} "))
 }
 
+/// Why a file cannot be gone on from.
+#[derive(Debug)]
+enum Unusable {
+    Damaged(String),
+    /// Written by a program of another version.
+    Format(u32),
+}
+
+impl From<String> for Unusable {
+    fn from(cause: String) -> Unusable {
+        Unusable::Damaged(cause)
+    }
+}
+
 /// The checkpoint in the bytes of a file.
-fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
+fn parse(bytes: &[u8]) -> std::result::Result<Checkpoint, Unusable> {
     let file = open(bytes)?;
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
-    let text = header.metadata().as_ref().and_then(|all| all.get(KEY));
-    let text = text.ok_or("is no checkpoint")?;
-    let description: Description = serde_json::from_str(text).map_err(|e| {
+    let text = tensors::description(bytes, KEY)?.ok_or("is no checkpoint".to_string())?;
+    let description: Description = serde_json::from_str(&text).map_err(|e| {
         format!(
             "its description is no checkpoint's: {}",
             legible(&e.to_string())
         )
     })?;
     if description.format != FORMAT {
-        return Err(format!(
-            "is of format {}, this program reads {FORMAT}: resume with the ssan that wrote it",
-            description.format
-        ));
+        return Err(Unusable::Format(description.format));
     }
     let numbers = [description.first, description.epochs];
     let mut hash = hash(numbers, description.metrics, &description.chosen);
@@ -166,7 +179,9 @@ fn parse(bytes: &[u8]) -> Cause<Checkpoint> {
     let (values, labels) = (all("value.", Dtype::F32)?, all("labels.", Dtype::I32)?);
     let kept = all("kept.", Dtype::F32)?;
     if files::hexadecimal(&hash.finalize()) != description.sha256 {
-        return Err("is damaged: its checksum does not hold".to_string());
+        return Err(Unusable::Damaged(
+            "is damaged: its checksum does not hold".to_string(),
+        ));
     }
     fn four(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> {
         let chunks = bytes.chunks_exact(4);
@@ -229,8 +244,8 @@ mod tests {
             checkpoint(epochs).save(folder.path()).unwrap();
         }
         let load = |name| Checkpoint::load(&folder.path().join(name)).unwrap();
-        assert_eq!(load(LAST), checkpoint(7));
-        assert_eq!(load(PREVIOUS), checkpoint(6));
+        assert_eq!(load(LAST).unwrap(), checkpoint(7));
+        assert_eq!(load(PREVIOUS).unwrap(), checkpoint(6));
     }
 
     #[test]
@@ -243,8 +258,24 @@ mod tests {
         for at in header..whole.len() {
             let mut changed = whole.clone();
             changed[at] ^= 1;
-            let cause = parse(&changed).unwrap_err();
-            assert!(cause.contains("checksum"), "byte {at}: {cause}");
+            match parse(&changed) {
+                Err(Unusable::Damaged(cause)) if cause.contains("checksum") => {}
+                other => panic!("byte {at}: {other:?}"),
+            }
         }
+    }
+
+    /// Another version's is not damaged: it must not be trained anew without a word.
+    #[test]
+    fn another_format_is_told_apart() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join(LAST);
+        let mut bytes = checkpoint(3).to_bytes();
+        let now = format!("{{\\\"format\\\":{FORMAT}");
+        let at = bytes.windows(now.len()).position(|w| w == now.as_bytes());
+        bytes[at.unwrap() + now.len() - 1] = b'9';
+        std::fs::write(&path, bytes).unwrap();
+        let error = Checkpoint::load(&path).unwrap_err().to_string();
+        assert!(error.contains("is of format 9"), "{error}");
     }
 }

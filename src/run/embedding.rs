@@ -15,7 +15,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::data::{Split, Task};
 use crate::error::Result;
-use crate::inference::{Member, Side, TrainedModel};
+use crate::inference::{Side, TrainedModel};
 use crate::model::Parameters;
 
 /// Rows of a domain that are kept: more would only blur a picture.
@@ -32,15 +32,7 @@ pub fn embedding(
     model: &TrainedModel,
     initial: &Parameters,
 ) -> Result<Vec<u8>> {
-    let network = |member| TrainedModel {
-        members: vec![member],
-        ..model.clone()
-    };
-    let before = network(Member {
-        parameters: initial.clone(),
-        prototypes: None,
-    });
-    let after = network(model.members[0].clone());
+    let trained = &model.members[0].parameters;
     let labelled = |row: &usize| split.labelled.binary_search(row).is_ok();
     let mut target = [&split.labelled[..], &split.unlabelled].concat();
     target.sort_unstable();
@@ -63,8 +55,8 @@ pub fn embedding(
         ),
     ] {
         let features = domain.features.select_rows(rows);
-        for (model, when) in [(&before, "before"), (&after, "after")] {
-            let common = &model.features(side, &features)?[0];
+        for (parameters, when) in [(initial, "before"), (trained, "after")] {
+            let common = model.features_of(parameters, side, &features)?;
             let shape = [common.rows as u64, common.cols as u64];
             let values = common.values.iter().map(|&x| x as f32);
             add(&mut zip, &format!("{name}_{when}"), &shape, values);

@@ -165,7 +165,7 @@ mod tests {
         let mut finished = Finished::none(&splits, 2);
         let opinions = [Opinions {
             probabilities: vec![0.1, 0.9, 0.25, 0.75, 0.3, 0.7],
-            nearest: vec![0, 1, 1],
+            nearest: Some(vec![0, 1, 1]),
         }];
         finished.predictions.take(&splits, 0, &opinions, 1);
         finished.metrics = 77;

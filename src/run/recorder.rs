@@ -26,6 +26,8 @@ pub struct Start {
     pub snapshot: Snapshot<f32>,
     /// Metrics of its epochs but the last.
     pub told: Vec<EpochMetrics>,
+    /// The checkpoint's file.
+    pub path: PathBuf,
 }
 
 /// What follows a run, or a group of its partitions, and writes to the run's folder.
@@ -48,29 +50,43 @@ pub struct Recorder<'a> {
 impl<'a> Recorder<'a> {
     /// Begins the group of partitions after the `finished` ones, or goes on with it from its last
     /// checkpoint that is whole, which is returned with the group's metrics before it; `networks`
-    /// are the metrics of an epoch. `show` gets metrics as they are written.
+    /// are the metrics of an epoch. `show` gets metrics as they are written, `note` what is wrong with
+    /// checkpoints.
     ///
     /// # Errors
-    /// The metrics' file cannot be written, or signals cannot be caught.
+    /// A checkpoint cannot be read or is of another format, the metrics' file cannot be written, or
+    /// signals cannot be caught.
     pub fn new(
         directory: &'a RunDirectory,
         finished: &Finished,
         networks: usize,
         every: CheckpointEvery,
         show: &'a mut dyn FnMut(&EpochMetrics),
+        note: &dyn Fn(&str),
     ) -> Result<(Recorder<'a>, Option<Start>)> {
         let path = directory.file(METRICS);
         let (first, before) = (finished.partitions.len(), finished.metrics);
-        let found = [checkpoint::LAST, checkpoint::PREVIOUS]
-            .iter()
-            .find_map(|name| {
-                let checkpoint = Checkpoint::load(&directory.file(name)).ok()?;
-                let told = told(&path, before, &checkpoint, networks)?;
-                (checkpoint.first == first).then_some((checkpoint, told))
-            });
+        let mut found = None;
+        for file in [checkpoint::LAST, checkpoint::PREVIOUS].map(|name| directory.file(name)) {
+            if found.is_some() || !file.exists() {
+                continue;
+            }
+            match Checkpoint::load(&file)? {
+                Err(error) => note(&format!("{error}: the run goes on from before it")),
+                // Of a group that is finished.
+                Ok(checkpoint) if checkpoint.first != first => {}
+                Ok(checkpoint) => match told(&path, before, &checkpoint, networks) {
+                    Some(told) => found = Some((checkpoint, told, file)),
+                    None => note(&format!(
+                        "{} is not followed by the metrics in {METRICS}: the run goes on from before it",
+                        file.display()
+                    )),
+                },
+            }
+        }
         let length = found
             .as_ref()
-            .map_or(before, |(checkpoint, _)| checkpoint.metrics);
+            .map_or(before, |(checkpoint, ..)| checkpoint.metrics);
         let failed = |e: std::io::Error| Error::file(&path, format!("cannot be written: {e}"));
         let options = File::options()
             .write(true)
@@ -89,13 +105,14 @@ impl<'a> Recorder<'a> {
             length,
             every,
             kept: Instant::now(),
-            checkpoint: found.as_ref().map(|(found, _)| found.snapshot.epochs),
+            checkpoint: found.as_ref().map(|(found, ..)| found.snapshot.epochs),
             interrupt,
             show,
         };
-        let start = found.map(|(found, told)| Start {
+        let start = found.map(|(found, told, path)| Start {
             snapshot: found.snapshot,
             told,
+            path,
         });
         Ok((recorder, start))
     }

@@ -93,6 +93,10 @@ pub struct Footprint {
     kept: f64,
     /// Of each partition while it trains.
     trained: f64,
+    /// What is held for a while before the first step, and between steps or after them.
+    passing: [f64; 2],
+    /// The latter of each partition.
+    after_steps: f64,
 }
 
 /// A domain's features.
@@ -143,19 +147,20 @@ impl Footprint {
         let (source, target) = (&task.source.features, &task.target.features);
         let networks = partitions.saturating_mul(options.members);
         let dimensions = options.dimensions(source.cols(), target.cols(), task.classes.len());
-        // Value, gradient and the optimiser's state in f32; the value read back, in f32, what is
-        // kept of it, and the initial and the trained one in f64.
-        let copies = match options.optimizer {
-            Optimizer::Sgd | Optimizer::MomentumSgd => 3.0,
-            Optimizer::Adam => 4.0,
+        // Of each parameter, value and optimiser's state in f32, and its gradient; what is kept of it,
+        // where the last is not; in f64 what it started from.
+        let state = match options.optimizer {
+            Optimizer::Sgd | Optimizer::MomentumSgd => 2.0,
+            Optimizer::Adam => 3.0,
         };
-        let selected = if options.select == Select::Last {
-            0.0
-        } else {
-            2.0
-        };
-        let trained = 4.0 * (copies + 1.0 + selected);
-        let mut per_network = dimensions.parameter_count() * (trained + 2.0 * 8.0);
+        let selected = f64::from(u8::from(options.select != Select::Last));
+        let held = 4.0 * (state + 1.0 + selected);
+        // A checkpoint, and its file. In the end the value is read, and becomes f64.
+        let (checkpoint, result) = (2.0 * 4.0 * (state + selected), 4.0 + 8.0);
+        let after = checkpoint.max(result);
+        let parameters = dimensions.parameter_count();
+        let mut per_network = parameters * (8.0 + held);
+        let mut after_steps = parameters * after;
         let (common, classes) = (options.common as f64, task.classes.len() as f64);
         let [source, target] = [source, target].map(Size::of);
         // As read, and as selected for each problem.
@@ -184,7 +189,8 @@ impl Footprint {
                 // output of the initial weight. The products of all pairs of rows, of one domain at
                 // a time in f64 too.
                 let first = options.layers.first(cols as usize, options.common) as f64;
-                per_network += 4.0 * 4.0 * rows * first - trained * cols * first;
+                per_network += first * (4.0 * (4.0 + selected) * rows - held * cols);
+                after_steps += first * ((checkpoint * rows).max(result * cols) - after * cols);
                 shared += 4.0 * rows * rows;
                 passing = passing.max(8.0 * rows * rows);
             } else if stored.is_some() {
@@ -205,15 +211,21 @@ impl Footprint {
         }
         Footprint {
             partitions,
-            shared: shared + passing,
+            shared,
+            // The file of a model, and a network in f32 that a picture is drawn with.
+            passing: [passing, 8.0 * parameters],
             kept,
             trained: options.members as f64 * per_network,
+            after_steps: options.members as f64 * after_steps,
         }
     }
 
     /// Where at most `at_once` partitions train side by side.
     pub fn needed(&self, at_once: usize) -> f64 {
-        self.shared + self.kept * self.partitions as f64 + self.trained * at_once as f64
+        let [before, after] = self.passing;
+        let at_once = at_once as f64;
+        let passing = before.max(after + self.after_steps * at_once);
+        self.shared + passing + self.kept * self.partitions as f64 + self.trained * at_once
     }
 
     /// The largest number of partitions that fit side by side.

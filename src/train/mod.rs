@@ -248,16 +248,16 @@ pub struct PartitionResult {
     pub pseudo_labelled: Option<usize>,
 }
 
-/// What one partition says of every target row of its problem.
+/// What one network says of every target row of its problem.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opinions {
     /// The network's probability of every class, `n × K`.
     pub probabilities: Vec<f64>,
-    /// Class of the most similar prototype; the network's own without a second opinion.
-    pub nearest: Vec<i32>,
+    /// Class of the most similar prototype; `None` without a second opinion.
+    pub nearest: Option<Vec<i32>>,
 }
 
-/// What each partition's second opinion compares rows with.
+/// What a network's second opinion compares rows with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassPrototypes {
     /// How they are compared.

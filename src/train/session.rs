@@ -398,11 +398,16 @@ impl<'a, T: Real> Session<'a, T> {
     pub fn opinions(&self) -> Result<Vec<Opinions>> {
         let (logits, nearest) = (self.terms.target_logits, self.terms.nearest);
         let z = self.device.read(logits)?;
-        let classes = self.device.read_labels(nearest)?;
+        let nearest = match self.terms.prototypes {
+            Some(_) => Some((nearest, self.device.read_labels(nearest)?)),
+            None => None,
+        };
         let networks = 0..self.networks();
         let opinions = networks.map(|p| Opinions {
             probabilities: softmax_rows(&z[logits.at(p)], logits.shape.cols),
-            nearest: classes[nearest.at(p)].to_vec(),
+            nearest: nearest
+                .as_ref()
+                .map(|(labels, classes)| classes[labels.at(p)].to_vec()),
         });
         Ok(opinions.collect())
     }

@@ -109,7 +109,7 @@ pub fn all() -> [Reader; 14] {
             format: Format::Safetensors,
             corpora: &["corpus/checkpoint", "corpus/models"],
             bytes_per_byte: plain,
-            read: |path, _| Checkpoint::load(path).map(|_| Ok(())),
+            read: |path, _| Checkpoint::load(path).flatten().map(|_| Ok(())),
         },
         Reader {
             name: "config",
@@ -332,9 +332,10 @@ fn model(path: &Path, variant: usize) -> Outcome {
     let classes = model.classes.len();
     let right = opinions.len() == model.members.len()
         && opinions.iter().all(|o| {
-            let known = o.nearest.iter().all(|&k| (0..classes as i32).contains(&k));
+            let nearest = o.nearest.as_deref().unwrap_or(&[0, 0]);
+            let known = nearest.iter().all(|&k| (0..classes as i32).contains(&k));
             let finite = o.probabilities.iter().all(|p| (0.0..1.001).contains(p));
-            known && finite && o.nearest.len() == 2 && o.probabilities.len() == 2 * classes
+            known && finite && nearest.len() == 2 && o.probabilities.len() == 2 * classes
         });
     Ok(match right {
         true => Ok(()),

@@ -28,7 +28,7 @@ use crate::report::Report;
 use crate::run::embedding::embedding;
 use crate::run::{
     self, CheckpointEvery, Config, ControlSummary, Finished, Program, Recorder, RunDirectory,
-    Summary, Unfinished, checkpoint,
+    Summary, Unfinished,
 };
 use crate::train::memory::{self, Footprint, Limit, Plan};
 use crate::train::{
@@ -260,24 +260,26 @@ impl<'a> Run<'a> {
             let mut show = |epoch: &EpochMetrics| progress.show(epoch);
             let outcome = self.record(&directory, &finished, &mut session, &mut show);
             progress.finish();
-            let initial = session.into_initial();
+            let initial = session.into_initial().swap_remove(0);
             let (outcome, metrics) = match outcome {
                 Ok(ended) => ended,
                 Err(stopped) => return Err(stopped.told(directory, self.is_new, text)),
             };
-            let models = TrainedModel::of_run(self.task, self.problem, self.options, &outcome);
+            finished.take(self.problem, self.splits, &outcome, metrics);
+            let (task, parameters) = (self.task, outcome.parameters);
+            let prototypes = outcome.prototypes;
+            let models =
+                TrainedModel::of_run(task, self.problem, self.options, parameters, prototypes);
             self.kept(&directory, || {
-                for (p, model) in group.clone().zip(&models) {
+                for (p, model) in group.zip(models) {
                     model.save(&directory.file(&model_file::name(p)))?;
-                }
-                if group.start == 0 {
-                    let picture = embedding(self.task, &self.splits[0], &models[0], &initial[0])?;
-                    directory.write(run::EMBEDDING, &picture)?;
+                    if p == 0 {
+                        let picture = embedding(task, &self.splits[p], &model, &initial)?;
+                        directory.write(run::EMBEDDING, &picture)?;
+                    }
                 }
                 Ok(())
             })?;
-            finished.take(self.problem, self.splits, &outcome, metrics);
-            drop((outcome, models, initial));
             let Some(next) = groups.after(finished.partitions.len()) else {
                 break;
             };
@@ -327,12 +329,13 @@ impl<'a> Run<'a> {
     ) -> std::result::Result<(Outcome, u64), Stopped> {
         let before = |error| Stopped::before(error, finished);
         let networks = session.networks();
-        let (mut recorder, found) =
-            Recorder::new(directory, finished, networks, self.checkpoints, show).map_err(before)?;
+        let note = |note: &str| self.trainer.text.note(note);
+        let started = Recorder::new(directory, finished, networks, self.checkpoints, show, &note);
+        let (mut recorder, found) = started.map_err(before)?;
         let mut told = Vec::new();
         if let Some(start) = found {
             let restored = session.restore(&start.snapshot).map_err(before)?;
-            let wrong = |cause| before(Error::file(directory.file(checkpoint::LAST), cause));
+            let wrong = |cause| before(Error::file(&start.path, cause));
             restored.map_err(wrong)?;
             told = start.told;
         }

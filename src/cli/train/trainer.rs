@@ -47,7 +47,7 @@ impl Trainer<'_> {
     ) -> Result<Session<'p, f32>> {
         let initial = self.initial(problem, partitions.clone(), options);
         let (device, cuda) = (self.chosen.device, self.args.cuda_options());
-        let load = |graph| device.load_with(graph, cuda);
+        let load = |graph| device.load_with(graph, cuda, &|note| self.text.note(note));
         Session::group(problem, partitions, options, initial, load)
     }
 
