@@ -40,6 +40,8 @@ pub struct TrainedModel {
     pub normalisation: [Normalisation; 2],
     /// Mean rows of source and target, where that takes them off.
     pub means: Option<[Vec<f64>; 2]>,
+    /// Names of the features of source and target, where the files that it was trained on had them.
+    pub columns: [Option<Vec<String>>; 2],
     /// Slope of negative logits; 1 leaves them as they are.
     pub logit_slope: f64,
     /// The networks, one at least; their mean probabilities are the model's.
@@ -97,6 +99,7 @@ impl TrainedModel {
                 dimensions: problem.dimensions(options),
                 normalisation: problem.normalisation,
                 means: problem.means.clone(),
+                columns: [&task.source, &task.target].map(|domain| domain.columns.clone()),
                 logit_slope: options.logits.slope(),
                 members,
             })

@@ -49,6 +49,11 @@ struct Description {
     /// Of the target's, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target_normalisation: Option<Normalisation>,
+    /// Names of the features, where the files had them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_columns: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    target_columns: Option<Vec<String>>,
     logit_slope: f64,
     members: usize,
     /// What prototypes are compared by; none without prototypes.
@@ -98,6 +103,8 @@ impl TrainedModel {
             normalisation: self.normalisation[0],
             target_normalisation: (self.normalisation[1] != self.normalisation[0])
                 .then_some(self.normalisation[1]),
+            source_columns: self.columns[0].clone(),
+            target_columns: self.columns[1].clone(),
             logit_slope: self.logit_slope,
             members: self.members.len(),
             similarity: similarity.map(|similarity| match similarity {
@@ -253,6 +260,7 @@ fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
             ]),
             _ => return Err("takes the mean off the rows of one domain alone".into()),
         },
+        columns: [description.source_columns, description.target_columns],
         logit_slope: description.logit_slope,
         members: Vec::new(),
     };
@@ -309,6 +317,18 @@ fn describe(bytes: &[u8]) -> Cause<Description> {
         return Err(format!(
             "its description has {name} = {n}, {least} is the least"
         ));
+    }
+    let columns = [
+        (&description.source_columns, description.source_features),
+        (&description.target_columns, description.target_features),
+    ];
+    for (columns, features) in columns {
+        if columns
+            .as_ref()
+            .is_some_and(|names| names.len() != features)
+        {
+            return Err("its description has not as many columns as features".to_string());
+        }
     }
     let mut sorted: Vec<&Label> = description.classes.iter().collect();
     sorted.sort_unstable();

@@ -110,6 +110,7 @@ fn domain(name: &str, labels: Vec<Option<Label>>) -> Domain {
     let rows = labels.len();
     Domain {
         name: name.to_string(),
+        columns: None,
         frequencies: false,
         features: Matrix {
             rows,

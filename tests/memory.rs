@@ -68,6 +68,7 @@ fn domain(rows: usize, cols: usize, classes: usize) -> Domain {
     features.normalise_rows();
     Domain {
         name: "made".to_string(),
+        columns: None,
         frequencies: false,
         features: features.into(),
         labels: (0..rows)

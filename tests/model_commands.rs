@@ -75,6 +75,28 @@ fn cells(text: &str) -> Vec<Vec<String>> {
         .collect()
 }
 
+/// Where both files name their features, they must be in one order: models go by the place.
+#[test]
+fn columns_in_another_order_are_refused() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let named = |header: &str, cols| format!("{header}\n{}", domain(cols, |k| k.to_string()));
+    write(at, "source.csv", &named("x,y,z,class", 3));
+    write(at, "target.csv", &named("a,b,c,d,class", 4));
+    let line = "train --source source --target target --data-dir . --nepoch 3 --partition 1 \
+                --d_common 4 --out run";
+    passes(at, line);
+    passes(at, "predict run --input target.csv");
+    passes(at, "predict run --input source.csv --domain source");
+    write(at, "plain.csv", &domain(4, |k| k.to_string()));
+    passes(at, "predict run --input plain.csv");
+    write(at, "swapped.csv", &named("a,c,b,d,class", 4));
+    let words = ["swapped.csv: feature 2 is c", "trained on b there"];
+    for command in ["predict", "evaluate"] {
+        fails(at, &format!("{command} run --input swapped.csv"), 1, &words);
+    }
+}
+
 /// On the rows that a run was trained on, its models say what the run said.
 #[test]
 fn predictions_are_those_of_the_run() {

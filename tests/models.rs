@@ -50,6 +50,7 @@ fn model() -> TrainedModel {
         dimensions,
         normalisation: [Normalisation::Centred, Normalisation::Rooted],
         means: Some([vec![0.5, 0.25, 0.0], vec![0.125; 5]]),
+        columns: [Some(["a", "b", "é"].map(String::from).into()), None],
         logit_slope: 1.0,
         members: vec![member(1), member(2)],
     }
@@ -280,7 +281,8 @@ fn lies_in_a_file_are_told() {
         ("common", json!(9), "has shape"),
         ("common", json!(u64::MAX), "has shape"),
         ("common", json!(-1), "description"),
-        ("source_features", json!(4), "has shape"),
+        ("source_features", json!(4), "as many columns"),
+        ("target_features", json!(6), "has shape"),
         ("members", json!(0), "members = 0"),
         ("members", json!(1), "member1."),
         ("members", json!(u32::MAX), "no parameter member2."),

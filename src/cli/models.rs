@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::options::FieldArgs;
-use crate::data::{Domain, Keys};
+use crate::data::{Domain, Keys, legible};
 use crate::error::{Error, Result};
 use crate::inference::{Side, TrainedModel};
 use crate::run::RunDirectory;
@@ -48,6 +48,9 @@ impl ModelArgs {
         };
         let samples = read(&self.input, &self.fields.keys())?;
         let side = self.side(&models[0], &samples)?;
+        if let Some(cause) = other_columns(&models[0], side, &samples) {
+            return Err(Error::file(&self.input, cause));
+        }
         let mut opinions = Vec::new();
         for model in &models {
             opinions.extend(model.opinions(side, &samples.features)?);
@@ -87,6 +90,21 @@ impl ModelArgs {
             ),
         ))
     }
+}
+
+/// What is wrong with the order of the samples' features, where both files name them.
+fn other_columns(model: &TrainedModel, side: Side, samples: &Domain) -> Option<String> {
+    let trained = model.columns[side as usize].as_ref()?;
+    let found = samples.columns.as_ref()?;
+    let mut pairs = trained.iter().zip(found).enumerate();
+    let (at, (trained, found)) = pairs.find(|(_, (trained, found))| trained != found)?;
+    Some(format!(
+        "feature {} is {}, the model was trained on {} there: put the columns in the order of the \
+         file that it was trained on",
+        at + 1,
+        legible(found),
+        legible(trained)
+    ))
 }
 
 impl Labelling {

@@ -121,6 +121,10 @@ fn rows(
         cols: layout.features(&first).count(),
         values: Vec::new(),
     };
+    let columns = layout.header.then(|| {
+        let names = layout.features(&first);
+        names.map(|(_, name)| name.to_string()).collect()
+    });
     let mut labels = Vec::new();
     let mut found = Found::default();
     let data = (!layout.header)
@@ -158,6 +162,7 @@ fn rows(
         _ => Ok(Part {
             name: name.to_string(),
             features: features.into(),
+            columns,
             labels,
         }),
     }

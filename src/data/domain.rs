@@ -17,6 +17,8 @@ pub struct Domain {
     pub name: String,
     /// Samples, rows of unit length or zero.
     pub features: Features,
+    /// Names of the features, where the file gives them: the header of a `.csv`.
+    pub columns: Option<Vec<String>>,
     /// Whether they were [frequencies](Features::are_frequencies) before rows had unit length.
     pub frequencies: bool,
     /// One per sample.
@@ -31,6 +33,7 @@ pub struct Domain {
 pub(super) struct Part {
     pub name: String,
     pub features: Features,
+    pub columns: Option<Vec<String>>,
     pub labels: Vec<Option<Label>>,
 }
 
@@ -158,6 +161,7 @@ pub(super) fn parse(
 /// Parts one below the other, checked and scaled.
 fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
     let (first, cols) = (legible(&parts[0].name), parts[0].features.cols());
+    let columns = parts[0].columns.clone();
     let mut joined: Option<Features> = None;
     let (mut labels, mut rows) = (Vec::new(), Vec::new());
     for part in parts {
@@ -187,6 +191,7 @@ fn join(name: &str, parts: Vec<Part>, notes: Vec<String>) -> Cause<Domain> {
         name: one_line(name),
         frequencies: features.are_frequencies(),
         features,
+        columns,
         labels,
         parts: rows,
         notes,

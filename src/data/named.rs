@@ -150,6 +150,7 @@ fn part(
         matrix
     };
     Ok(Part {
+        columns: None,
         name: name.clone(),
         labels: labels.unwrap_or_else(|| vec![None; features.rows()]),
         features,

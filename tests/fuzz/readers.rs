@@ -264,6 +264,7 @@ fn sound(domain: &Domain) -> Result<(), String> {
 fn split(path: &Path, _: usize) -> Outcome {
     let domain = |labels: &[i64]| Domain {
         name: "given".to_string(),
+        columns: None,
         frequencies: false,
         features: Matrix {
             rows: labels.len(),
