@@ -118,9 +118,7 @@ done
 
 sizes=(--synthetic "${SIZES:-958x800,958x4096,10}")
 if [ -n "$card" ]; then
-    step bench-kernels-cuda "$here/benches/kernels" "${sizes[@]}" --device cuda
-    step bench-epoch-cuda "$here/benches/epoch" "${sizes[@]}" --device cuda --nepoch 600
-    for precision in tf32 bf16; do
+    for precision in fp32 tf32 bf16; do
         step "bench-kernels-cuda-$precision" \
             "$here/benches/kernels" "${sizes[@]}" --device cuda --precision "$precision"
         step "bench-epoch-cuda-$precision" \
@@ -128,8 +126,10 @@ if [ -n "$card" ]; then
     done
     step bench-epoch-cuda-no-graph \
         "$here/benches/epoch" "${sizes[@]}" --device cuda --nepoch 600 --no-graph
-    step bench-epoch-cuda-20-partitions \
-        "$here/benches/epoch" "${sizes[@]}" --device cuda --nepoch 200 --partition 20
+    for precision in fp32 tf32; do
+        step "bench-epoch-cuda-20-partitions-$precision" "$here/benches/epoch" "${sizes[@]}" \
+            --device cuda --nepoch 200 --partition 20 --precision "$precision"
+    done
 else
     skip bench-kernels-cuda "no card"
     skip bench-epoch-cuda "no card"
@@ -145,11 +145,17 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
     skip peer "$python has no torch"
 else
     step peer-cpu "${peer[@]}" --device cpu --nepoch 20
+    step peer-products-cpu \
+        "$python" "$here/repo/benches/peer/products.py" "$out/bench-kernels-cpu.log"
     if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
         step peer-cuda "${peer[@]}" --device cuda --nepoch 600
         step peer-cuda-graph "${peer[@]}" --device cuda --nepoch 600 --cuda-graph
         step peer-cuda-graph-tf32 \
             "${peer[@]}" --device cuda --nepoch 600 --cuda-graph --precision tf32
+        for precision in fp32 tf32 bf16; do
+            step "peer-products-$precision" "$python" "$here/repo/benches/peer/products.py" \
+                "$out/bench-kernels-cuda-$precision.log" --device cuda --precision "$precision"
+        done
     else
         skip peer-cuda "torch sees no card"
     fi
