@@ -77,11 +77,14 @@ pub(super) fn expand(words: &[OsString], matches: &ArgMatches) -> Result<TrainAr
     };
     let config = Config::load(&file)?;
     let given = given(matches);
-    if given.contains("recipe") {
-        check_recipe(&config.options, &alone.recipe())
-            .map_err(|cause| Error::file(&file, cause))?;
-    }
-    let from_file = words_of(&config.options, &given).map_err(|cause| Error::file(&file, cause))?;
+    let from_file = || {
+        let options = by_long_name(config.options)?;
+        if given.contains("recipe") {
+            check_recipe(&options, &alone.recipe())?;
+        }
+        words_of(&options, &given)
+    };
+    let from_file = from_file().map_err(|cause| Error::file(&file, cause))?;
     let at = words
         .iter()
         .position(|word| word == "train")
@@ -114,20 +117,14 @@ pub(super) fn parse(words: &[OsString]) -> Result<TrainArgs> {
     expand(words, train)
 }
 
-/// Refuses `options` of a file that hold another recipe's values: with these, the recipe would be one by
+/// Refuses `options` of a file, by their long names, that hold another recipe's values: with these, the recipe would be one by
 /// name alone.
 fn check_recipe(options: &toml::Table, recipe: &str) -> Cause<()> {
     if options.get("recipe").and_then(toml::Value::as_str) == Some(recipe) {
         return Ok(());
     }
-    let known = names();
-    let of_recipe = known
-        .iter()
-        .filter(|(long, _)| OF_RECIPE.contains(&long.as_str()));
-    let held: Vec<String> = of_recipe
-        .filter(|(_, all)| all.iter().any(|name| options.contains_key(name)))
-        .map(|(long, _)| long.clone())
-        .collect();
+    let held = OF_RECIPE.iter().copied();
+    let held: Vec<&str> = held.filter(|name| options.contains_key(*name)).collect();
     match held.is_empty() {
         true => Ok(()),
         false => Err(format!(
@@ -149,31 +146,27 @@ fn expected(data: Fingerprints, given: &BTreeSet<String>) -> Fingerprints {
     }
 }
 
-/// `options` as words of a command line, but for those that are `given` on it.
+/// `options`, by their long names, as words of a command line, but for those that are `given` on it.
 ///
 /// # Errors
 /// The cause: an option is none of `ssan train`'s or has a value of no use.
-pub(super) fn words_of(
-    options: &toml::Table,
-    given: &BTreeSet<String>,
-) -> std::result::Result<Vec<String>, String> {
+pub(super) fn words_of(options: &toml::Table, given: &BTreeSet<String>) -> Cause<Vec<String>> {
     let known = names();
     let mut words = Vec::new();
     for (name, value) in options {
-        let spelled = known.iter().find(|(_, all)| all.contains(name));
-        let Some((long, _)) = spelled.filter(|(long, _)| !OUTSIDE.contains(&long.as_str())) else {
+        if OUTSIDE.contains(&name.as_str()) || !known.iter().any(|(long, _)| long == name) {
             return Err(format!(
                 "`{name}` is no option that stands in a file: `ssan train --help` lists them"
             ));
-        };
+        }
         // Of these two, which exclude each other, the command line's is meant.
-        let other = match long.as_str() {
+        let other = match name.as_str() {
             "split" => "labelled-per-class",
             "labelled-per-class" => "split",
             "device" => "cuda",
             other => other,
         };
-        if given.contains(long) || given.contains(other) {
+        if given.contains(name) || given.contains(other) {
             continue;
         }
         if *value == toml::Value::Boolean(true) {

@@ -467,15 +467,13 @@ fn keep_record(out: &Path, cells: &[Cell], write: bool) -> Result<()> {
     let path = out.join(SWEEP);
     let mut record = Record::default();
     if path.exists() {
-        let text = String::from_utf8_lossy(&files::read(&path)?).into_owned();
-        record = toml::from_str(&text).map_err(|e: toml::de::Error| {
-            Error::file(&path, format!("is damaged: {}", legible(e.message())))
-        })?;
+        record = files::parse_toml(&files::read_text(&path)?)
+            .map_err(|cause| Error::file(&path, format!("is damaged: {cause}")))?;
     }
     // Where it is computed makes no other run of it.
     let same = |options: &toml::Table| {
         let mut options = options.clone();
-        for name in MACHINE.iter().chain(&["no-graph", "data-dir", "data_dir"]) {
+        for name in MACHINE.iter().chain(&["no-graph", "data-dir"]) {
             options.remove(*name);
         }
         options

@@ -48,5 +48,6 @@ pub use matrix::{Matrix, Normalisation, Normalise};
 pub(crate) use npz::read_arrays;
 pub use sparse::{Sparse, Triplet};
 pub use split::Split;
-pub use split_file::read_split;
+pub(crate) use split_file::count_splits;
+pub use split_file::{read_split, splits_to_json};
 pub use task::Task;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::arrays::{Arrays, Cause, legible, list, locate};
 use super::domain::Format;
@@ -29,6 +30,29 @@ struct Json {
 #[serde(deny_unknown_fields)]
 struct List<S> {
     partitions: Vec<S>,
+}
+
+/// A run's `splits.json`: `{"partitions": [{"source": […], "labelled": […], "unlabelled": […]}, …]}`,
+/// rows counted from 0; each entry is a split file of its own.
+pub fn splits_to_json(splits: &[Split]) -> String {
+    let partitions = splits.iter().map(|split| {
+        json!({
+            "source": split.source,
+            "labelled": split.labelled,
+            "unlabelled": split.unlabelled,
+        })
+    });
+    format!(
+        "{}\n",
+        json!({ "partitions": partitions.collect::<Vec<_>>() })
+    )
+}
+
+/// How many splits a run's `splits.json` lists.
+pub(crate) fn count_splits(bytes: &[u8]) -> Cause<usize> {
+    let list = serde_json::from_slice::<List<IgnoredAny>>(bytes);
+    let list = list.map_err(|e| format!("is no list of splits: {}", legible(&e.to_string())))?;
+    Ok(list.partitions.len())
 }
 
 /// Reads the split in a JSON file `{"source": […], "labelled": […], "unlabelled": […]}`, where

@@ -4,14 +4,11 @@ use std::fs::{File, TryLockError};
 use std::path::{self, Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-
 use super::{
     CONFIG, Config, EMBEDDING, FINISHED, METRICS, PREDICTIONS, Program, REPORT, SPLITS, SUMMARY,
     UNFINISHED, checkpoint,
 };
-use crate::data::legible;
+use crate::data;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::inference::TrainedModel;
@@ -179,20 +176,12 @@ impl RunDirectory {
     /// # Errors
     /// The splits' file is damaged.
     pub fn partitions(path: &Path) -> Result<Option<usize>> {
-        #[derive(Deserialize)]
-        struct Splits {
-            partitions: Vec<IgnoredAny>,
-        }
         let file = path.join(SPLITS);
         if !file.is_file() {
             return Ok(None);
         }
-        let splits = serde_json::from_slice(&files::read(&file)?);
-        let splits: Splits = splits.map_err(|e| {
-            let cause = format!("is no list of splits: {}", legible(&e.to_string()));
-            Error::file(&file, cause)
-        })?;
-        Ok(Some(splits.partitions.len()))
+        let splits = data::count_splits(&files::read(&file)?);
+        Ok(Some(splits.map_err(|cause| Error::file(&file, cause))?))
     }
 
     /// The models of all partitions of the run in a folder; of a folder without splits, those that

@@ -37,10 +37,6 @@ pub use summary::{
     ControlSummary, PartitionSummary, Summary, TransferGain, TransferSummary, Unfinished,
 };
 
-use serde_json::json;
-
-use crate::data::Split;
-
 /// Name of the options' file.
 pub const CONFIG: &str = "config.toml";
 /// Name of the splits' file.
@@ -57,19 +53,3 @@ pub const REPORT: &str = "report.html";
 const UNFINISHED: &str = "summary.unfinished.json";
 /// Name of the result's file.
 pub const SUMMARY: &str = "summary.json";
-
-/// The file of `splits`: `{"partitions": [{"source": […], "labelled": […], "unlabelled": […]}, …]}`,
-/// rows counted from 0; each entry is a split file of its own.
-pub fn splits_to_json(splits: &[Split]) -> String {
-    let partitions = splits.iter().map(|split| {
-        json!({
-            "source": split.source,
-            "labelled": split.labelled,
-            "unlabelled": split.unlabelled,
-        })
-    });
-    format!(
-        "{}\n",
-        json!({ "partitions": partitions.collect::<Vec<_>>() })
-    )
-}

@@ -22,6 +22,9 @@ use crate::train::{
 /// Epochs of metrics that the device keeps before they are read back.
 pub(super) const RING: usize = 64;
 
+/// Scalars in each.
+const METRICS: usize = 12;
+
 /// A recorded SSAN step for partitions of a problem, all of them or a group, ready to replay.
 pub struct Session<'a, T: Real> {
     problem: &'a Problem,
@@ -220,16 +223,32 @@ impl<'a, T: Real> Session<'a, T> {
                 let members = self.problem.members;
                 let (p, member) = (network / members, network % members);
                 let start = self.ring.at(network).start + forward % RING * width;
-                let row = &ring[start..start + width];
-                let value = |i: usize| row[i].wide();
-                let accuracy = |i: usize| match self.counts[p][i] {
-                    0 => None,
-                    n => Some(100.0 * value(7 + i) / n as f64),
-                };
+                let row: Vec<f64> = ring[start..start + width]
+                    .iter()
+                    .map(|x| x.wide())
+                    .collect();
+                let row: [f64; METRICS] = row.try_into().expect("a row of the ring");
+                // In the order of `metrics`.
+                let [
+                    total,
+                    source_ce,
+                    labelled_ce,
+                    soft,
+                    adversarial,
+                    alignment,
+                    selected,
+                    source,
+                    labelled,
+                    unlabelled,
+                    pseudo_ce,
+                    selected_correct,
+                ] = row;
                 if let Some(mut epoch) = pending.take() {
-                    epoch.source_acc = accuracy(0);
-                    epoch.labelled_acc = accuracy(1);
-                    epoch.unlabelled_acc = accuracy(2);
+                    let of = |right: f64, n: usize| (n > 0).then(|| 100.0 * right / n as f64);
+                    let counts = self.counts[p];
+                    epoch.source_acc = of(source, counts[0]);
+                    epoch.labelled_acc = of(labelled, counts[1]);
+                    epoch.unlabelled_acc = of(unlabelled, counts[2]);
                     complete.push(epoch);
                 }
                 // With α = 1 the plain cross-entropy is in the total alone, as in the release.
@@ -239,15 +258,15 @@ impl<'a, T: Real> Session<'a, T> {
                     partition: self.partitions.start + p,
                     member,
                     epoch: forward,
-                    total: value(0),
-                    source_ce: value(1),
-                    hard: (1.0 - alpha) * value(2),
-                    soft: alpha * per_class * value(3),
-                    adversarial: value(4),
-                    alignment: per_class * value(5),
-                    pseudo_ce: value(10),
-                    selected: value(6) as usize,
-                    selected_correct: self.all_known[p].then_some(value(11) as usize),
+                    total,
+                    source_ce,
+                    hard: (1.0 - alpha) * labelled_ce,
+                    soft: alpha * per_class * soft,
+                    adversarial,
+                    alignment: per_class * alignment,
+                    pseudo_ce,
+                    selected: selected as usize,
+                    selected_correct: self.all_known[p].then_some(selected_correct as usize),
                     source_acc: None,
                     labelled_acc: None,
                     unlabelled_acc: None,
@@ -495,6 +514,25 @@ struct Recorded<T: Real> {
     pseudo_targets: Option<Labels>,
 }
 
+/// What the ring keeps of each forward pass, read by [`Session::read`]. Checkpoints have it in this
+/// order.
+fn metrics(terms: &Terms) -> [Var; METRICS] {
+    [
+        terms.total,
+        terms.source_ce,
+        terms.labelled_ce,
+        terms.soft,
+        terms.adversarial,
+        terms.alignment,
+        terms.selected,
+        terms.source_correct,
+        terms.labelled_correct,
+        terms.unlabelled_correct,
+        terms.pseudo_ce,
+        terms.selected_correct,
+    ]
+}
+
 /// Records the step of the group `partitions`. What the first layers are trained as is a matter of
 /// the whole run, so that every group computes what it would without groups.
 fn record<T: Real>(
@@ -526,21 +564,7 @@ fn record<T: Real>(
     let inputs = record_inputs(g, problem, partitions, options);
     let schedule = schedule(g, options.epochs, options.rate());
     let terms = options.objective.record(g, &model, &inputs, &schedule);
-    let metrics = [
-        terms.total,
-        terms.source_ce,
-        terms.labelled_ce,
-        terms.soft,
-        terms.adversarial,
-        terms.alignment,
-        terms.selected,
-        terms.source_correct,
-        terms.labelled_correct,
-        terms.unlabelled_correct,
-        terms.pseudo_ce,
-        terms.selected_correct,
-    ];
-    let ring = record_metrics(g, schedule.epoch, &metrics, RING);
+    let ring = record_metrics(g, schedule.epoch, &metrics(&terms), RING);
     g.differentiate(terms.total);
     let decay = options.weight_decay;
     options.optimizer.record(g, decay, &schedule);

@@ -426,7 +426,7 @@ fn begin(
     };
     let directory = RunDirectory::create(&path, args.force)?;
     let written = directory
-        .write(run::SPLITS, run::splits_to_json(splits).as_bytes())
+        .write(run::SPLITS, data::splits_to_json(splits).as_bytes())
         .and_then(|()| directory.write(run::CONFIG, config.to_toml().as_bytes()));
     match written {
         Ok(()) => Ok(directory),
