@@ -2,6 +2,7 @@
 
 mod compare;
 mod progress;
+mod setup;
 mod stopped;
 mod tell;
 mod trainer;
@@ -10,30 +11,25 @@ use serde::Serialize;
 
 use compare::{Comparisons, check_transfer};
 use progress::Progress;
+use setup::{Setup, Stage};
 use stopped::{Stopped, discard};
-use tell::{describe, tell};
+use tell::tell;
 use trainer::Trainer;
 
-use super::config;
-use super::options::{TaskFiles, TrainArgs};
+use super::options::TrainArgs;
 use super::output::{Text, counted, print};
-use crate::data::{self, Labelling, Split, Task};
-use crate::device::{self, Chosen};
+use crate::data;
 use crate::error::{Error, Result};
 use crate::inference::TrainedModel;
 use crate::model_file;
-use crate::parameters;
 use crate::predictions;
 use crate::report::Report;
 use crate::run::embedding::embedding;
 use crate::run::{
-    self, CheckpointEvery, Config, ControlSummary, Finished, Program, Recorder, RunDirectory,
-    Summary, Unfinished,
+    self, Config, ControlSummary, Finished, Program, Recorder, RunDirectory, Summary, Unfinished,
 };
-use crate::train::memory::{self, Footprint, Limit, Plan};
-use crate::train::{
-    EpochMetrics, Groups, Options, Outcome, Problem, Select, Session, train_watched,
-};
+use crate::train::memory::{self, Footprint, Plan};
+use crate::train::{EpochMetrics, Groups, Outcome, Session, train_watched};
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -58,131 +54,49 @@ pub(super) fn run(args: &TrainArgs) -> Result<()> {
 /// Trains as the options say, and says so by `text`.
 pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let resumed = args.resume.as_deref().map(RunDirectory::reopen);
-    let resumed = resumed.transpose()?;
-    let resumed = match resumed {
+    let resumed = match resumed.transpose()? {
         Some(directory) if directory.has_ended() => return tell_ended(directory, &text),
         other => other,
     };
     if let Some(folder) = &args.out {
         RunDirectory::check(folder, args.force)?;
     }
-    let is_new = resumed.is_none();
     let kept = resumed.as_ref().and_then(Unfinished::load);
-    let options = args.options()?;
-    let partitions = args.partitions()?;
-    let checkpoints = args.checkpoints()?;
-    let chosen = choose(args, &options, &text)?;
-
-    let files = args.files()?;
-    let fingerprints = files.fingerprints()?;
-    config::check_unchanged(
-        &args.expected,
-        &fingerprints,
-        files.named(),
-        args.resume.is_some(),
-    )?;
-    let task = read_task(args, &files)?;
-    let limit = Limit::of_host(args.max_memory);
-    let plan = match is_new {
-        true => Plan::new(&task, partitions, &options, args.at_once, limit)?,
-        false => {
-            // Of a run that is trained nothing has to fit.
-            let limit = limit.filter(|_| kept.is_none());
-            Plan::resumed(&task, partitions, &options, args.at_once, limit)?
-        }
+    let stage = match (&resumed, &kept) {
+        (None, _) => Stage::New,
+        (Some(_), None) => Stage::Interrupted,
+        (Some(_), Some(_)) => Stage::Trained,
     };
-    let labelling = labelling(args, &files, &task)?;
-    let splits = task.splits(&labelling, partitions, args.seed)?;
-    describe(&text, &task, &splits)?;
-    let problem = Problem::new(&task, &splits, &options);
-    if options.select == Select::BestTest && !problem.has_truth() {
-        return Err(Error::Usage(
-            "--select best-test chooses by the labels of the unlabelled rows, and none of them is \
-             known"
-                .to_string(),
-        ));
-    }
-    let comparisons = Comparisons::plan(args, &task, &problem, &options, limit)?;
-    if comparisons.controls.is_empty() && !args.controls().is_empty() {
-        text.note(
-            "--baseline and --control compare accuracies on the unlabelled rows, none of whose \
-             labels is known: they are left out; --check-transfer compares on the labelled rows",
-        );
-    }
-    let dimensions = problem.dimensions(&options);
-    let trainer = Trainer {
-        chosen: &chosen,
-        args,
-        text: &text,
-        given: match &files.init {
-            Some(file) => Some(parameters::load(file, &dimensions)?),
-            None => None,
-        },
+    let setup = Setup::read(args, stage, &text)?;
+    let comparisons = setup.comparisons(args, &text)?;
+    let trainer = setup.trainer(args, &text)?;
+    let plan = match stage {
+        Stage::New => trainer.fit_card(setup.plan.clone(), &setup.problem, &setup.options)?,
+        Stage::Interrupted | Stage::Trained => setup.plan.clone(),
     };
-    let plan = match is_new {
-        true => trainer.fit_card(plan, &problem, &options)?,
-        false => plan,
-    };
-    let groups = plan.groups;
-    let mut finished = Finished::none(&splits, task.classes.len());
-    if let (Some(directory), None) = (&resumed, &kept) {
-        match finished.load(directory, &groups) {
-            Ok(found) => finished = found.unwrap_or(finished),
-            Err(error) => {
-                text.note(format_args!("{error}: the run begins again"));
-                directory.remove_progress()?;
-            }
-        }
-    }
     let run = Run {
-        task: &task,
-        splits: &splits,
-        problem: &problem,
-        options: &options,
+        setup: &setup,
         trainer: &trainer,
-        checkpoints,
-        is_new,
+        stage,
+    };
+    let finished = match &resumed {
+        Some(directory) if stage == Stage::Interrupted => run.finished(directory, &plan.groups)?,
+        _ => run.nothing_finished(),
     };
     // Before there is a folder, which a step that does not fit on the device would leave behind.
-    let session = match (&kept, groups.after(finished.partitions.len())) {
-        (None, Some(group)) => Some(trainer.session(&problem, group, &options)?),
+    let session = match plan.groups.after(finished.partitions.len()) {
+        Some(group) if kept.is_none() => {
+            Some(trainer.session(&setup.problem, group, &setup.options)?)
+        }
         _ => None,
     };
-
-    let device = chosen.device.to_string();
     let directory = match resumed {
         Some(directory) => directory,
-        None => {
-            let config = Config {
-                program: Program {
-                    version: env!("CARGO_PKG_VERSION").to_string(),
-                    device: device.clone(),
-                    partitions_at_once: (groups.count() > 1).then(|| groups.at_once()),
-                },
-                data: fingerprints,
-                options: args.written(&options, partitions, &files, &labelling, &device),
-            };
-            begin(args, &task, &config, &splits, &text)?
-        }
+        None => run.begin(&plan.groups)?,
     };
-    text.line(format_args!(
-        "{} epochs of {}, recipe {}, {} each, on {device}, in {}",
-        options.epochs,
-        counted(partitions, "partition"),
-        args.recipe(),
-        counted(options.members, "network"),
-        directory.path().display()
-    ))?;
-    if groups.count() > 1 {
-        text.line(format_args!(
-            "{partitions} partitions in {} groups of at most {}, one after the other: {}",
-            groups.count(),
-            groups.at_once(),
-            plan.reason
-        ))?;
-    }
+    run.announce(&directory, &plan)?;
     let (directory, mut result) = match session {
-        Some(session) => run.train_groups(directory, finished, &groups, session)?,
+        Some(session) => run.train_groups(directory, finished, &plan.groups, session)?,
         None => {
             text.line("it is trained: only what it is compared with is left")?;
             (directory, kept.expect("else there is a session"))
@@ -198,7 +112,7 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let folder = directory.path().display().to_string();
     directory.finish()?;
 
-    tell(&summary, &options, ms_per_epoch, &text, &folder)?;
+    tell(&summary, &setup.options, ms_per_epoch, &text, &folder)?;
     if args.json {
         print_json(folder, Some(ms_per_epoch), &summary)?;
     }
@@ -215,34 +129,95 @@ fn print_json(run: String, ms_per_epoch: Option<f64>, summary: &Summary) -> Resu
     print(&serde_json::to_string(&printed).expect("numbers and names"))
 }
 
-/// The device that the options name, with a note on each of them that it does not follow.
-fn choose(args: &TrainArgs, options: &Options, text: &Text) -> Result<Chosen> {
-    let chosen = device::choose(args.request())?;
-    if let Some(note) = &chosen.note {
-        text.note(note);
-    }
-    if let Some(note) = args.precision.note(chosen.device) {
-        text.note(note);
-    }
-    if let Some(note) = options.first_layer_note() {
-        text.note(note);
-    }
-    Ok(chosen)
-}
-
 /// A run, as its options, data and device make it.
 struct Run<'a> {
-    task: &'a Task,
-    splits: &'a [Split],
-    problem: &'a Problem,
-    options: &'a Options,
+    setup: &'a Setup,
     trainer: &'a Trainer<'a>,
-    checkpoints: CheckpointEvery,
-    /// Whether it does not go on from an earlier one.
-    is_new: bool,
+    stage: Stage,
 }
 
 impl<'a> Run<'a> {
+    /// The groups that are trained before the first is.
+    fn nothing_finished(&self) -> Finished {
+        Finished::none(&self.setup.splits, self.setup.task.classes.len())
+    }
+
+    /// The groups that an interrupted run in `directory` has trained; none, of which the user learns,
+    /// where what they left is damaged.
+    fn finished(&self, directory: &RunDirectory, groups: &Groups) -> Result<Finished> {
+        let none = self.nothing_finished();
+        match none.load(directory, groups) {
+            Ok(found) => Ok(found.unwrap_or(none)),
+            Err(error) => {
+                let text = self.trainer.text;
+                text.note(format_args!("{error}: the run begins again"));
+                directory.remove_progress()?;
+                Ok(none)
+            }
+        }
+    }
+
+    /// The folder of a new run in these groups, with all that is known before training.
+    fn begin(&self, groups: &Groups) -> Result<RunDirectory> {
+        let (setup, args) = (self.setup, self.trainer.args);
+        let device = setup.chosen.device.to_string();
+        let config = Config {
+            program: Program {
+                version: env!("CARGO_PKG_VERSION").to_string(),
+                device: device.clone(),
+                partitions_at_once: (groups.count() > 1).then(|| groups.at_once()),
+            },
+            data: setup.fingerprints.clone(),
+            options: args.written(
+                &setup.options,
+                setup.splits.len(),
+                &setup.files,
+                &setup.labelling,
+                &device,
+            ),
+        };
+        let path = match &args.out {
+            Some(path) => path.clone(),
+            None => RunDirectory::free(&setup.task.source.name, &setup.task.target.name),
+        };
+        let directory = RunDirectory::create(&path, args.force)?;
+        let splits = data::splits_to_json(&setup.splits);
+        let written = directory
+            .write(run::SPLITS, splits.as_bytes())
+            .and_then(|()| directory.write(run::CONFIG, config.to_toml().as_bytes()));
+        match written {
+            Ok(()) => Ok(directory),
+            Err(error) => {
+                discard(directory, self.trainer.text);
+                Err(error)
+            }
+        }
+    }
+
+    /// Says what is going to be trained, and where.
+    fn announce(&self, directory: &RunDirectory, plan: &Plan) -> Result<()> {
+        let (setup, args, text) = (self.setup, self.trainer.args, self.trainer.text);
+        let partitions = setup.splits.len();
+        text.line(format_args!(
+            "{} epochs of {}, recipe {}, {} each, on {}, in {}",
+            setup.options.epochs,
+            counted(partitions, "partition"),
+            args.recipe(),
+            counted(setup.options.members, "network"),
+            setup.chosen.device,
+            directory.path().display()
+        ))?;
+        if plan.groups.count() > 1 {
+            text.line(format_args!(
+                "{partitions} partitions in {} groups of at most {}, one after the other: {}",
+                plan.groups.count(),
+                plan.groups.at_once(),
+                plan.reason
+            ))?;
+        }
+        Ok(())
+    }
+
     /// Trains the group of `session` and those after it, and leaves models and predictions in
     /// `directory`.
     fn train_groups(
@@ -256,25 +231,28 @@ impl<'a> Run<'a> {
         self.tell_details(&session, groups)?;
         loop {
             let group = session.partitions();
-            let mut progress = Progress::new(self.options, "", &session, text);
+            let mut progress = Progress::new(&self.setup.options, "", &session, text);
             let mut show = |epoch: &EpochMetrics| progress.show(epoch);
             let outcome = self.record(&directory, &finished, &mut session, &mut show);
             progress.finish();
             let initial = session.into_initial().swap_remove(0);
             let (outcome, metrics) = match outcome {
                 Ok(ended) => ended,
-                Err(stopped) => return Err(stopped.told(directory, self.is_new, text)),
+                Err(stopped) => {
+                    return Err(stopped.told(directory, self.stage == Stage::New, text));
+                }
             };
-            finished.take(self.problem, self.splits, &outcome, metrics);
-            let (task, parameters) = (self.task, outcome.parameters);
+            finished.take(&self.setup.problem, &self.setup.splits, &outcome, metrics);
+            let (setup, parameters) = (self.setup, outcome.parameters);
+            let task = &setup.task;
             let prototypes = outcome.prototypes;
             let models =
-                TrainedModel::of_run(task, self.problem, self.options, parameters, prototypes);
+                TrainedModel::of_run(task, &setup.problem, &setup.options, parameters, prototypes);
             self.kept(&directory, || {
                 for (p, model) in group.zip(models) {
                     model.save(&directory.file(&model_file::name(p)))?;
                     if p == 0 {
-                        let picture = embedding(task, &self.splits[p], &model, &initial)?;
+                        let picture = embedding(task, &setup.splits[p], &model, &initial)?;
                         directory.write(run::EMBEDDING, &picture)?;
                     }
                 }
@@ -284,21 +262,30 @@ impl<'a> Run<'a> {
                 break;
             };
             self.kept(&directory, || finished.save(&directory))?;
-            session = match self.trainer.session(self.problem, next, self.options) {
+            session = match self
+                .trainer
+                .session(&self.setup.problem, next, &self.setup.options)
+            {
                 Ok(session) => session,
                 Err(error) => {
                     let stopped = Stopped::before(error, &finished);
-                    return Err(stopped.told(directory, self.is_new, text));
+                    return Err(stopped.told(directory, self.stage == Stage::New, text));
                 }
             };
         }
         let ms_per_epoch = finished.ms_per_epoch();
-        let labels = finished.predictions.finish(self.splits);
-        let table = predictions::to_csv(&labels, &self.task.classes);
+        let labels = finished.predictions.finish(&self.setup.splits);
+        let table = predictions::to_csv(&labels, &self.setup.task.classes);
         self.kept(&directory, || directory.write(run::PREDICTIONS, &table))?;
         let (args, device) = (self.trainer.args, self.trainer.chosen.device.to_string());
-        let (recipe, select) = (args.recipe(), args.select(self.options));
-        let summary = Summary::new(self.task, finished.partitions, device, recipe, select);
+        let (recipe, select) = (args.recipe(), args.select(&self.setup.options));
+        let summary = Summary::new(
+            &self.setup.task,
+            finished.partitions,
+            device,
+            recipe,
+            select,
+        );
         let result = Unfinished {
             ms_per_epoch,
             summary,
@@ -330,7 +317,14 @@ impl<'a> Run<'a> {
         let before = |error| Stopped::before(error, finished);
         let networks = session.networks();
         let note = |note: &str| self.trainer.text.note(note);
-        let started = Recorder::new(directory, finished, networks, self.checkpoints, show, &note);
+        let started = Recorder::new(
+            directory,
+            finished,
+            networks,
+            self.setup.checkpoints,
+            show,
+            &note,
+        );
         let (mut recorder, found) = started.map_err(before)?;
         let mut told = Vec::new();
         if let Some(start) = found {
@@ -339,7 +333,7 @@ impl<'a> Run<'a> {
             restored.map_err(wrong)?;
             told = start.told;
         }
-        let outcome = train_watched(session, self.options, told, &mut recorder);
+        let outcome = train_watched(session, &self.setup.options, told, &mut recorder);
         let outcome = recorder.flush().and(outcome);
         let error = match outcome {
             Ok(Some(outcome)) => return Ok((outcome, recorder.metrics())),
@@ -360,7 +354,11 @@ impl<'a> Run<'a> {
     /// Says how large the step is, what becomes of rows, and what the first layers are trained as.
     fn tell_details(&self, session: &Session<f32>, groups: &Groups) -> Result<()> {
         let text = self.trainer.text;
-        let footprint = Footprint::of_run(self.task, self.splits.len(), self.options);
+        let footprint = Footprint::of_run(
+            &self.setup.task,
+            self.setup.splits.len(),
+            &self.setup.options,
+        );
         text.detail(format_args!(
             "{} of {} parameters each, in about {} of memory",
             counted(session.networks(), "network"),
@@ -368,6 +366,7 @@ impl<'a> Run<'a> {
             memory::shown(footprint.needed(groups.at_once()))
         ))?;
         let each = self
+            .setup
             .problem
             .normalisation
             .iter()
@@ -392,14 +391,14 @@ impl<'a> Run<'a> {
             if result.summary.controls.iter().any(done) {
                 continue;
             }
-            let (problem, options) = kind.of(self.problem, self.options, args.seed);
+            let (problem, options) = kind.of(&self.setup.problem, &self.setup.options, args.seed);
             let outcome = trainer.compare(groups, &problem, &options, kind.name(), directory)?;
             result.summary.add_control(kind, &outcome);
             result.save(directory)?;
         }
         match comparisons.transfer {
             Some(plans) => {
-                let (problem, options) = (self.problem, self.options);
+                let (problem, options) = (&self.setup.problem, &self.setup.options);
                 let checked = check_transfer(plans, trainer, problem, options, directory)?;
                 result.summary.transfer = Some(checked);
             }
@@ -409,31 +408,6 @@ impl<'a> Run<'a> {
             None => {}
         }
         Ok(())
-    }
-}
-
-/// The folder of a new run, with all that is known before training.
-fn begin(
-    args: &TrainArgs,
-    task: &Task,
-    config: &Config,
-    splits: &[Split],
-    text: &Text,
-) -> Result<RunDirectory> {
-    let path = match &args.out {
-        Some(path) => path.clone(),
-        None => RunDirectory::free(&task.source.name, &task.target.name),
-    };
-    let directory = RunDirectory::create(&path, args.force)?;
-    let written = directory
-        .write(run::SPLITS, data::splits_to_json(splits).as_bytes())
-        .and_then(|()| directory.write(run::CONFIG, config.to_toml().as_bytes()));
-    match written {
-        Ok(()) => Ok(directory),
-        Err(error) => {
-            discard(directory, text);
-            Err(error)
-        }
     }
 }
 
@@ -461,26 +435,4 @@ fn tell_ended(directory: RunDirectory, text: &Text) -> Result<()> {
         print_json(folder, None, &Summary::load(&summary)?)?;
     }
     Ok(())
-}
-
-fn read_task(args: &TrainArgs, files: &TaskFiles) -> Result<Task> {
-    let [source, target] = match (&files.source, &files.target) {
-        (Some(source), Some(target)) => {
-            let keys = args.keys();
-            [
-                data::read_domain(source, &keys[0])?,
-                data::read_domain(target, &keys[1])?,
-            ]
-        }
-        _ => data::digits()?.into(),
-    };
-    Task::new(source, target)
-}
-
-fn labelling(args: &TrainArgs, files: &TaskFiles, task: &Task) -> Result<Labelling> {
-    Ok(match (&files.split, args.labelled_per_class) {
-        (Some(file), _) => Labelling::Fixed(data::read_split(file, task)?),
-        (None, Some(n)) => Labelling::PerClass(n),
-        (None, None) => task.default_labelling(3),
-    })
 }
