@@ -987,6 +987,8 @@ fn csv_headers_of_column_numbers() {
         ("1,2,3,4,label", "last"),
         ("0,1,2,3,4", "first"),
         ("0,1,2,3,4", "none"),
+        ("400.0,410.0,425.5,430.0,Class", "last"),
+        ("kind,400.0,410.0,425.5,430.0", "kind"),
     ] {
         let read_back = csv(&format!("{header}\n9,9,9,9,9\n"), column).unwrap();
         assert_eq!(read_back.features.rows(), 1, "{header}");
@@ -1001,6 +1003,11 @@ fn csv_headers_of_column_numbers() {
             .rows(),
         2
     );
+    // Growing numbers beside what may be a class, and others beside what is called as columns are.
+    for first in ["1,2,3,5,cat", "1,2,5,3,label"] {
+        let read_back = csv(&format!("{first}\n9,9,9,9,5\n"), "last").unwrap();
+        assert_eq!(read_back.features.rows(), 2, "{first}");
+    }
 }
 
 #[test]

@@ -699,10 +699,21 @@ impl TrainArgs {
         };
         let [source, target] = match self.task() {
             TaskNames::Bundled => [None, None],
-            TaskNames::Named([source, target]) => [
-                Some(absolute(data::find(source, &self.data_dir)?)?),
-                Some(absolute(data::find(target, &self.data_dir)?)?),
-            ],
+            TaskNames::Named([source, target]) => {
+                let find = |option: &str, given: &Option<String>, name: &str| {
+                    let found = data::find(name, &self.data_dir);
+                    // The released code's default is seldom meant.
+                    let hint = |e| match given {
+                        Some(_) => e,
+                        None => Error::Usage(format!("--{option} is not given: {e}")),
+                    };
+                    absolute(found.map_err(hint)?).map(Some)
+                };
+                [
+                    find("source", &self.source, source)?,
+                    find("target", &self.target, target)?,
+                ]
+            }
         };
         Ok(TaskFiles {
             source,

@@ -276,11 +276,12 @@ impl Layout {
             label: column,
             header: true,
         };
-        if !layout.has_header(first) {
+        let named = matches!(label, LabelColumn::Named(_));
+        if !layout.has_header(first, named) {
             layout.index = 0;
             layout.header = false;
         }
-        if !layout.header && matches!(label, LabelColumn::Named(_)) {
+        if !layout.header && named {
             return Err(format!(
                 "has no header, so no label column called {label}: pass first, last or none"
             ));
@@ -291,8 +292,13 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Whether the first line names columns: something in it that is no number, or their own numbers.
-    fn has_header(&self, first: &StringRecord) -> bool {
+    /// Whether the first line names columns: something in it that is no number, or their own numbers,
+    /// or growing ones (wavelengths, years) beside what is called as columns of labels are or, where
+    /// they are `named`, is called so.
+    fn has_header(&self, first: &StringRecord, named: bool) -> bool {
+        const USUAL: [&str; 7] = [
+            "label", "labels", "class", "classes", "target", "category", "y",
+        ];
         let cells = first.iter().map(str::trim).enumerate();
         let mut cells = cells.filter(|&(i, _)| Some(i) != self.label);
         let words = cells.any(|(_, cell)| !cell.is_empty() && !is_numeric(cell));
@@ -302,7 +308,15 @@ impl Layout {
         };
         let least = if self.index > 0 { 1 } else { NUMBERED };
         let enough = self.features(first).count() >= least;
-        words || enough && (counts_from(0) || counts_from(1))
+        let numbers: Vec<Option<f64>> =
+            self.features(first).map(|(_, cell)| number(cell)).collect();
+        let grows = numbers.len() >= NUMBERED
+            && numbers
+                .windows(2)
+                .all(|pair| pair[0].zip(pair[1]).is_some_and(|(a, b)| a < b));
+        let called = self.label.map(|i| first[i].trim());
+        let usual = called.is_some_and(|name| USUAL.iter().any(|u| u.eq_ignore_ascii_case(name)));
+        words || enough && (counts_from(0) || counts_from(1)) || grows && (named || usual)
     }
 
     /// Cells of features, with their columns.

@@ -53,14 +53,14 @@ impl Task {
         }
         if classes.len() < 2 {
             return Err(Error::Data(format!(
-                "source {of} has the single class {}: two are needed at least",
+                "source {of} has the single class {}: two are needed at least, and -1 is none but says that there is no label",
                 list(classes.iter())
             )));
         }
         let unlabelled = source.labels.iter().filter(|label| label.is_none()).count();
         if unlabelled > 0 {
             notes.push(format!(
-                "source rows without a label take no part: {unlabelled}"
+                "source rows without a label (empty, NaN or -1) take no part: {unlabelled}"
             ));
         }
         let unseen: Vec<&Label> = classes.difference(&seen).collect();

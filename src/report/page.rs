@@ -326,6 +326,9 @@ fn partitions(run: &Run) -> Markup {
     }
 }
 
+/// Classes up to which the confusion matrix is drawn: with a few hundred a page takes many megabytes.
+const MATRIX: usize = 150;
+
 /// Accuracy of each class and the confusion matrix, over all partitions.
 fn classes(run: &Run, name: &dyn Fn(&str) -> String, plots: &mut Plots) -> Markup {
     let evaluations = run.summary.partitions.iter();
@@ -372,10 +375,12 @@ fn classes(run: &Run, name: &dyn Fn(&str) -> String, plots: &mut Plots) -> Marku
                     }
                 }
             }
-            div.wide.matrix.many[k > plot::MANY] {
+            @if k <= MATRIX { div.wide.matrix.many[k > plot::MANY] {
                 (plots.figure(&name("confusion"),
                     plot::confusion("confusion matrix", &confusion, &names),
                     "Confusion matrix: a row for each true class, a column for each label given."))
+            } } @else {
+                p { "The confusion matrix of " (k) " classes is in summary.json." }
             }
         }
     }

@@ -112,7 +112,8 @@ pub(super) fn train(args: &TrainArgs, text: Text) -> Result<()> {
     let folder = directory.path().display().to_string();
     directory.finish()?;
 
-    tell(&summary, &setup.options, ms_per_epoch, &text, &folder)?;
+    let (splits, options) = (&setup.splits, &setup.options);
+    tell(&summary, splits, options, ms_per_epoch, &text, &folder)?;
     if args.json {
         print_json(folder, Some(ms_per_epoch), &summary)?;
     }

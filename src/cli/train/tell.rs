@@ -49,6 +49,7 @@ pub(super) fn describe(text: &Text, task: &Task, splits: &[Split]) -> Result<()>
 /// Tells what a run came to.
 pub(super) fn tell(
     summary: &Summary,
+    splits: &[Split],
     options: &Options,
     ms_per_epoch: f64,
     text: &Text,
@@ -91,7 +92,8 @@ pub(super) fn tell(
             let partitions = counted(summary.partitions.len(), "partition");
             text.line(format_args!(
                 "accuracy on the unlabelled target, last epoch: {mean:.2} ± {std:.2} % \
-                 (mean ± standard deviation of {partitions})"
+                 (mean ± standard deviation of {partitions}{})",
+                known_rows(summary, splits)
             ))?;
             if let (false, Some(mean), Some(std)) =
                 (is_last, summary.mean_chosen, summary.std_chosen)
@@ -141,6 +143,18 @@ pub(super) fn tell(
     text.line(format_args!(
         "labels, models, report.html and all else: {folder}; ssan predict {folder} labels new samples"
     ))
+}
+
+/// On how few rows an accuracy rests, where that is not on all.
+fn known_rows(summary: &Summary, splits: &[Split]) -> String {
+    let (Some(partition), Some(split)) = (summary.partitions.first(), splits.first()) else {
+        return String::new();
+    };
+    let known = partition.evaluation.as_ref().map_or(0, |e| e.rows);
+    match split.unlabelled.len() {
+        all if known < all => format!(", on {known} of {all} rows, whose class is known"),
+        _ => String::new(),
+    }
 }
 
 /// Which partitions were trained without the pseudo-labels that the options ask for, and why.
