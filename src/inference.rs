@@ -109,7 +109,9 @@ impl TrainedModel {
     /// Whether it labels the same rows with the same classes as `other`.
     pub fn fits(&self, other: &TrainedModel) -> bool {
         let sizes = |m: &TrainedModel| [Side::Source, Side::Target].map(|side| m.inputs(side));
-        self.classes == other.classes && sizes(self) == sizes(other)
+        let mut columns = self.columns.iter().zip(&other.columns);
+        let alike = columns.all(|(own, others)| own.is_none() || others.is_none() || own == others);
+        self.classes == other.classes && sizes(self) == sizes(other) && alike
     }
 
     /// Features that rows of `side` have.

@@ -36,16 +36,12 @@ fn left_in_groups(groups: &str, root: &Path) -> Option<u64> {
     groups.flatten().min()
 }
 
-/// Files of a control group: its limit, what it uses; the key of what of that the system drops first.
-const V2: [&str; 3] = ["memory.max", "memory.current", "inactive_file"];
-const V1: [&str; 3] = [
-    "memory.limit_in_bytes",
-    "memory.usage_in_bytes",
-    "total_inactive_file",
-];
+/// Files of a control group: its limit, what it uses; what is before the keys of its statistics.
+const V2: [&str; 3] = ["memory.max", "memory.current", ""];
+const V1: [&str; 3] = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_"];
 
-/// Bytes left to one control group.
-fn left(group: &Path, [limit, used, dropped]: [&str; 3]) -> Option<u64> {
+/// Bytes left to one control group. Of what it uses the system can drop the files that it has read.
+fn left(group: &Path, [limit, used, prefix]: [&str; 3]) -> Option<u64> {
     let number = |name| -> Option<u64> {
         let text = fs::read_to_string(group.join(name)).ok()?;
         text.trim().parse().ok()
@@ -53,11 +49,13 @@ fn left(group: &Path, [limit, used, dropped]: [&str; 3]) -> Option<u64> {
     // "max", or in version 1 a number beyond all memory, is none.
     let (limit, used) = (number(limit)?, number(used)?);
     let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-    let dropped = stat.lines().find_map(|line| {
+    let keys = ["inactive_file", "active_file"].map(|key| format!("{prefix}{key}"));
+    let dropped = stat.lines().filter_map(|line| {
         let (key, value) = line.split_once(' ')?;
-        (key == dropped).then(|| value.trim().parse().ok())?
+        let value: u64 = value.trim().parse().ok()?;
+        keys.iter().any(|k| k == key).then_some(value)
     });
-    Some(limit.saturating_sub(used.saturating_sub(dropped.unwrap_or(0))))
+    Some(limit.saturating_sub(used.saturating_sub(dropped.sum())))
 }
 
 /// Refuses what would not fit into memory. The message counts in GB.
@@ -89,7 +87,10 @@ mod tests {
         };
         write("job/memory.max", "1000\n");
         write("job/memory.current", "700\n");
-        write("job/memory.stat", "anon 500\ninactive_file 200\n");
+        write(
+            "job/memory.stat",
+            "anon 500\nactive_file 50\ninactive_file 150\n",
+        );
         write("job/step/memory.max", "max\n");
         write("job/step/memory.current", "600\n");
         let left = |groups| left_in_groups(groups, folder.path());

@@ -400,21 +400,35 @@ pub(crate) fn product<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool)
     assert_eq!(a.cols, b.rows, "inner sizes of a product");
     assert_eq!(out.len(), a.rows * b.cols, "size of a product");
     /// Rows of a thread with which it is faster at a product of its own than all are at one together.
-    const OWN: usize = 128;
+    /// `gemm` has other ways for results of few rows or columns; so parts have many, and are computed as
+    /// the whole would be.
+    const OWN: usize = 9 * TILE;
     let threads = rayon::current_num_threads();
     let large = a.rows * a.cols * b.cols > gemm::get_threading_threshold();
     if ALONE.get() || !large {
         gemm(out, a, b, add, gemm::Parallelism::None);
-    } else if a.rows < OWN * threads {
+    } else if a.rows < OWN * threads || b.cols < TILE {
         gemm(out, a, b, add, gemm::Parallelism::Rayon(0));
     } else {
-        let rows = a.rows.div_ceil(threads).next_multiple_of(16);
-        let parts = out.par_chunks_mut(rows * b.cols).enumerate();
-        parts.for_each(|(i, out)| {
-            let a = a.part(i * rows, out.len() / b.cols);
-            gemm(out, a, b, add, gemm::Parallelism::None);
-        });
+        side_by_side(out, a, b, add, threads);
     }
+}
+
+/// Rows that parts of a product are multiples of, and columns that they have at least.
+const TILE: usize = 16;
+
+/// [`product`] in so many parts, about equal, each by a thread.
+fn side_by_side<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool, parts: usize) {
+    if parts == 1 {
+        return gemm(out, a, b, add, gemm::Parallelism::None);
+    }
+    let left = parts / 2;
+    let rows = a.rows.div_ceil(TILE) * left / parts * TILE;
+    let (above, below) = out.split_at_mut(rows * b.cols);
+    rayon::join(
+        || side_by_side(above, a.part(0, rows), b, add, left),
+        || side_by_side(below, a.part(rows, a.rows - rows), b, add, parts - left),
+    );
 }
 
 /// [`product`], of these threads.
@@ -443,5 +457,38 @@ fn gemm<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool, parallelism: 
             false,
             parallelism,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A product is the same to the bit however many threads share it, also one so narrow that parts of
+    /// it would be computed another way.
+    #[test]
+    fn parts_of_a_product_are_those_of_the_whole() {
+        let numbers = |n: usize, by: usize| -> Vec<f32> {
+            (0..n).map(|i| (i * by % 97) as f32 / 97.0 - 0.5).collect()
+        };
+        let on = |threads: usize, run: &mut (dyn FnMut() + Send)| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(run);
+        };
+        let narrow = [(1297, 958, 2), (1441, 500, 1)];
+        for (rows, inner, cols) in [(1025, 256, 16), (1441, 700, 40)].into_iter().chain(narrow) {
+            let (a, b) = (numbers(rows * inner, 31), numbers(inner * cols, 53));
+            let plain = [View::new(&a, inner), View::new(&a, rows).transposed()];
+            for a in plain {
+                let b = View::new(&b, cols);
+                let mut whole = vec![0.0; rows * cols];
+                on(1, &mut || product(&mut whole, a, b, false));
+                for threads in [2, 3, 7, 8, 10] {
+                    let mut found = vec![0.0; rows * cols];
+                    on(threads, &mut || product(&mut found, a, b, false));
+                    assert!(found == whole, "{rows}×{inner}×{cols}, {threads} threads");
+                }
+            }
+        }
     }
 }

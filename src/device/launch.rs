@@ -115,6 +115,9 @@ const GRID_LIMIT: usize = 65535;
 /// Rows of a variable of which the tiles of a matrix product can be counted.
 const MOST_ROWS: usize = 64 * GRID_LIMIT;
 
+/// Columns of a variable that a warp for each 32 can go over.
+const MOST_COLS: usize = WARP * GRID_LIMIT;
+
 /// Threads of a block, where a kernel does not say otherwise.
 const THREADS: usize = 256;
 
@@ -205,7 +208,7 @@ impl Launch {
     }
 
     /// One block for each 32 columns of each class, a row of the `[P, K, d]` matrix `of`, that sums up
-    /// some of `rows` rows: a warp for each eight of them, up to eight warps.
+    /// some of `rows` rows: a warp for each 256 of them, up to eight warps.
     pub(crate) fn per_class(
         kernel: &'static str,
         of: Shape,
@@ -255,7 +258,8 @@ impl Launches {
         }
         for info in &graph.vars {
             let (name, shape) = (&info.name, info.shape);
-            if shape.block() > LARGEST_SPAN || shape.rows > MOST_ROWS {
+            let too_many = shape.rows > MOST_ROWS || shape.cols > MOST_COLS;
+            if shape.block() > LARGEST_SPAN || too_many {
                 let (rows, cols) = (shape.rows, shape.cols);
                 return refused(format!(
                     "{name} ({rows} × {cols}) is too large for a kernel"

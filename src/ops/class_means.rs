@@ -1,4 +1,4 @@
-//! `μ_k = (1/n_k) Σ_{i: y_i = k} x_i`: the mean row of each class, over one or several blocks of
+//! `μ_k = (1/n_k) Σ_{i: y_i = k} x_i`: the mean row of each class, over one block or two of
 //! rows together (SSAN: class centroids, prototypes, and `q_k` from softmax rows).
 //!
 //! A class without rows has `n_k = 0` and mean 0. Backward: `dx_i = dμ_{y_i} / n_{y_i}`, 0 for

@@ -53,6 +53,12 @@ struct Description {
     sha256: String,
 }
 
+/// The version alone, to be read first.
+#[derive(Deserialize)]
+struct Version {
+    format: u32,
+}
+
 impl Checkpoint {
     /// Writes it to `folder` as the last one; what was the last becomes the one before.
     ///
@@ -148,15 +154,15 @@ impl From<String> for Unusable {
 fn parse(bytes: &[u8]) -> std::result::Result<Checkpoint, Unusable> {
     let file = open(bytes)?;
     let text = tensors::description(bytes, KEY)?.ok_or("is no checkpoint".to_string())?;
-    let description: Description = serde_json::from_str(&text).map_err(|e| {
-        format!(
-            "its description is no checkpoint's: {}",
-            legible(&e.to_string())
-        )
-    })?;
-    if description.format != FORMAT {
-        return Err(Unusable::Format(description.format));
+    let wrong = |e: serde_json::Error| {
+        let cause = legible(&e.to_string());
+        format!("its description is no checkpoint's: {cause}")
+    };
+    let Version { format } = serde_json::from_str(&text).map_err(wrong)?;
+    if format != FORMAT {
+        return Err(Unusable::Format(format));
     }
+    let description: Description = serde_json::from_str(&text).map_err(wrong)?;
     let numbers = [description.first, description.epochs];
     let mut hash = hash(numbers, description.metrics, &description.chosen);
     let mut all = |prefix: &str, kind: Dtype| -> Cause<Vec<&[u8]>> {
@@ -271,9 +277,12 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join(LAST);
         let mut bytes = checkpoint(3).to_bytes();
-        let now = format!("{{\\\"format\\\":{FORMAT}");
-        let at = bytes.windows(now.len()).position(|w| w == now.as_bytes());
-        bytes[at.unwrap() + now.len() - 1] = b'9';
+        // Another number, and another field.
+        for (now, then) in [("format\\\":4", "format\\\":9"), ("\\\"first", "\\\"thirs")] {
+            let at = bytes.windows(now.len()).position(|w| w == now.as_bytes());
+            let at = at.expect("a field of the description");
+            bytes[at..at + then.len()].copy_from_slice(then.as_bytes());
+        }
         std::fs::write(&path, bytes).unwrap();
         let error = Checkpoint::load(&path).unwrap_err().to_string();
         assert!(error.contains("is of format 9"), "{error}");

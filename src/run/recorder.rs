@@ -54,8 +54,8 @@ impl<'a> Recorder<'a> {
     /// checkpoints.
     ///
     /// # Errors
-    /// A checkpoint cannot be read or is of another format, the metrics' file cannot be written, or
-    /// signals cannot be caught.
+    /// There is a checkpoint, but none that can be read and is of this format; the metrics' file cannot
+    /// be written, or signals cannot be caught.
     pub fn new(
         directory: &'a RunDirectory,
         finished: &Finished,
@@ -66,23 +66,30 @@ impl<'a> Recorder<'a> {
     ) -> Result<(Recorder<'a>, Option<Start>)> {
         let path = directory.file(METRICS);
         let (first, before) = (finished.partitions.len(), finished.metrics);
-        let mut found = None;
+        let (mut found, mut unread) = (None, None);
         for file in [checkpoint::LAST, checkpoint::PREVIOUS].map(|name| directory.file(name)) {
             if found.is_some() || !file.exists() {
                 continue;
             }
-            match Checkpoint::load(&file)? {
-                Err(error) => note(&format!("{error}: the run goes on from before it")),
+            match Checkpoint::load(&file) {
+                Err(error) => unread = unread.or(Some(error)),
+                Ok(Err(error)) => note(&format!("{error}: the run goes on from before it")),
                 // Of a group that is finished.
-                Ok(checkpoint) if checkpoint.first != first => {}
-                Ok(checkpoint) => match told(&path, before, &checkpoint, networks) {
+                Ok(Ok(checkpoint)) if checkpoint.first != first => {}
+                Ok(Ok(checkpoint)) => match told(&path, before, &checkpoint, networks) {
                     Some(told) => found = Some((checkpoint, told, file)),
                     None => note(&format!(
-                        "{} is not followed by the metrics in {METRICS}: the run goes on from before it",
+                        "{} does not follow the metrics in {METRICS}: the run goes on from before it",
                         file.display()
                     )),
                 },
             }
+        }
+        match unread {
+            // Training anew would lose what the file may hold.
+            Some(error) if found.is_none() => return Err(error),
+            Some(error) => note(&format!("{error}: the run goes on from before it")),
+            None => {}
         }
         let length = found
             .as_ref()

@@ -132,7 +132,7 @@ impl Size {
 impl Footprint {
     /// Of a run of `partitions` partitions of `task`.
     pub fn of_run(task: &Task, partitions: usize, options: &Options) -> Footprint {
-        Footprint::of_comparison(task, partitions, options, None, 1)
+        Footprint::of(task, partitions, options, None, 1, true)
     }
 
     /// Of what such a run is compared with: the `control`, if it is one, of `partitions` partitions
@@ -143,6 +143,18 @@ impl Footprint {
         options: &Options,
         control: Option<Control>,
         problems: usize,
+    ) -> Footprint {
+        Footprint::of(task, partitions, options, control, problems, false)
+    }
+
+    /// The same; `is_kept` says whether it leaves checkpoints and models.
+    fn of(
+        task: &Task,
+        partitions: usize,
+        options: &Options,
+        control: Option<Control>,
+        problems: usize,
+        is_kept: bool,
     ) -> Footprint {
         let (source, target) = (&task.source.features, &task.target.features);
         let networks = partitions.saturating_mul(options.members);
@@ -156,7 +168,10 @@ impl Footprint {
         let selected = f64::from(u8::from(options.select != Select::Last));
         let held = 4.0 * (state + 1.0 + selected);
         // A checkpoint, and its file. In the end the value is read, and becomes f64.
-        let (checkpoint, result) = (2.0 * 4.0 * (state + selected), 4.0 + 8.0);
+        let (mut checkpoint, result) = (2.0 * 4.0 * (state + selected), 4.0 + 8.0);
+        if !is_kept {
+            checkpoint = 0.0;
+        }
         let after = checkpoint.max(result);
         let parameters = dimensions.parameter_count();
         let mut per_network = parameters * (8.0 + held);
@@ -213,7 +228,7 @@ impl Footprint {
             partitions,
             shared,
             // The file of a model, and a network in f32 that a picture is drawn with.
-            passing: [passing, 8.0 * parameters],
+            passing: [passing, 4.0 * (options.members as f64 + 1.0) * parameters],
             kept,
             trained: options.members as f64 * per_network,
             after_steps: options.members as f64 * after_steps,

@@ -78,27 +78,31 @@ pub struct Gain {
     pub mean: f64,
     /// Its standard error, at least one held-out row: accuracies are not known more finely.
     pub standard_error: f64,
-    /// Folds that hold out different rows.
+    /// Folds that hold out different rows; where they share some, as many as these rows fill.
     pub folds: usize,
 }
 
-/// What `run` gains over `control` on `folds`, see [`folds`]. Folds that hold out the same rows, as
-/// those of several partitions with the same labelled rows do, are one to the standard error: more
-/// networks are no more rows. `None` where an accuracy is not known.
+/// What `run` gains over `control` on `folds`, see [`folds`]. To the standard error folds that hold out
+/// the same rows are one, as those of several partitions with the same labelled rows, and folds that
+/// share rows are no more than these rows fill: more networks are no more rows. `None` where an
+/// accuracy is not known.
 pub fn gain(folds: &Problem, run: &[PartitionResult], control: &[PartitionResult]) -> Option<Gain> {
     let mut gains: BTreeMap<&[i32], Vec<f64>> = BTreeMap::new();
     for ((run, control), labels) in run.iter().zip(control).zip(&folds.partitions) {
         let gain = run.accuracy_chosen? - control.accuracy_chosen?;
         gains.entry(&labels.truth).or_default().push(gain);
     }
-    let held_out = |truth: &[i32]| truth.iter().filter(|&&class| class >= 0).count();
-    let rows: usize = gains.keys().map(|truth| held_out(truth)).sum();
+    let held_out = |truth: &&[i32]| truth.iter().filter(|&&class| class >= 0).count();
+    let all: usize = gains.keys().map(held_out).sum();
+    let is_held_out = |row: &usize| gains.keys().any(|truth| truth[*row] >= 0);
+    let rows = (0..gains.keys().next()?.len()).filter(is_held_out).count();
+    let folds = gains.len() * rows / all;
     let gains: Vec<f64> = gains.values().map(|same| mean_and_std(same).0).collect();
     let (mean, std) = mean_and_std(&gains);
     Some(Gain {
         mean,
-        standard_error: (std / (gains.len() as f64 - 1.0).sqrt()).max(100.0 / rows as f64),
-        folds: gains.len(),
+        standard_error: (std / (folds as f64 - 1.0).sqrt()).max(100.0 / rows as f64),
+        folds,
     })
 }
 
@@ -214,6 +218,15 @@ mod tests {
         let twice = |results: &[PartitionResult]| [results, results].concat();
         let repeated = gain(&folds, &twice(&run), &twice(&control));
         assert_eq!(repeated, Some(expected));
+
+        // Folds of the same rows, cut otherwise.
+        let mut shared = folds.clone();
+        for labels in &mut shared.partitions[5..] {
+            labels.truth.rotate_left(1);
+        }
+        let shared = gain(&shared, &twice(&run), &twice(&control)).unwrap();
+        assert_eq!((shared.mean, shared.standard_error), (2.0, 1.0));
+        assert_eq!(shared.folds, 5);
 
         let equal = gain(&folds, &results(&[51.0; 10]), &results(&[50.0; 10])).unwrap();
         assert_eq!((equal.mean, equal.standard_error), (1.0, 100.0 / 120.0));

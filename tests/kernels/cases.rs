@@ -224,6 +224,9 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
     }
     // More rows than are looked through at once, by several warps, and columns of several blocks.
     means(&mut cases, 1100, 33, 4);
+    labelled(&mut cases, 1100, 2);
+    domains(&mut cases, 1100, 1);
+    centroids(&mut cases, [1100, 3], 5, 3);
     means(&mut cases, 40, 70, 3);
     sum(
         &mut cases,

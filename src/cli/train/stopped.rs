@@ -61,8 +61,14 @@ impl Stopped {
                 let kept = format!("{} and {last}", kept.join(", "));
                 let on = match error {
                     // Training that has diverged does so again.
-                    Error::Data(_) => "a run with other options needs another folder, or --force",
-                    _ => &on,
+                    Error::Data(_) => {
+                        "a run with other options needs another folder, or --force".to_string()
+                    }
+                    // Perhaps what is there cannot be read.
+                    _ if !is_new && self.checkpoint.is_none() => {
+                        format!("ssan train --resume {folder} tries again")
+                    }
+                    _ => on,
                 };
                 text.note(format_args!("{folder} keeps its {kept}; {on}"));
                 error
