@@ -372,14 +372,15 @@ fn groups_are_as_few_as_fit() {
 }
 
 /// What a run is compared with counts beside its data: dense noise in the place of a sparse source
-/// takes more than the run, one row of a source less.
+/// takes more than the run, one row of a source less. They leave no checkpoints.
 fn comparisons_have_their_own_figure() {
     let task = task(([300, 40], [40, 500], 2));
     let options = Options::ROBUST;
     let of = |control, problems| {
         Footprint::of_comparison(&task, 20, &options, control, problems).needed(5)
     };
-    let run = Footprint::of_run(&task, 20, &options).needed(5);
+    let run = of(None, 1);
+    assert!(run < Footprint::of_run(&task, 20, &options).needed(5));
     assert!(of(Some(Control::TargetOnly), 2) < run);
     assert!(of(Some(Control::Noise), 2) > run);
     assert!(of(None, 2) > run && of(Some(Control::Noise), 3) > of(Some(Control::Noise), 2));

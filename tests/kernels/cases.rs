@@ -224,7 +224,7 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
     }
     // More rows than are looked through at once, by several warps, and columns of several blocks.
     means(&mut cases, 1100, 33, 4);
-    labelled(&mut cases, 1100, 2);
+    correlated(&mut cases, 1100, 5);
     domains(&mut cases, 1100, 1);
     centroids(&mut cases, [1100, 3], 5, 3);
     means(&mut cases, 40, 70, 3);
@@ -452,6 +452,21 @@ fn labelled<T: Real>(cases: &mut Cases<T>, rows: usize, classes: usize) {
         let labels = data.labels(g, rows, classes);
         let q = softmax(g, x[1], 1.0);
         vec![soft_correlation(g, x[0], labels, q)]
+    });
+}
+
+/// Losses of labelled rows, of which each class has many: with correlations that are no softmax, whose
+/// gradient is a difference of near numbers.
+fn correlated<T: Real>(cases: &mut Cases<T>, rows: usize, classes: usize) {
+    let data = cases.data;
+    let name = format!("cross_entropy and soft_correlation, {rows} x {classes}");
+    let shapes = [(rows, classes), (classes, classes)];
+    cases.add(name, &shapes, move |g, x| {
+        let labels = data.labels(g, rows, classes);
+        vec![
+            cross_entropy(g, x[0], labels),
+            soft_correlation(g, x[0], labels, x[1]),
+        ]
     });
 }
 
