@@ -223,11 +223,7 @@ impl<'a, T: Real> Session<'a, T> {
                 let members = self.problem.members;
                 let (p, member) = (network / members, network % members);
                 let start = self.ring.at(network).start + forward % RING * width;
-                let row: Vec<f64> = ring[start..start + width]
-                    .iter()
-                    .map(|x| x.wide())
-                    .collect();
-                let row: [f64; METRICS] = row.try_into().expect("a row of the ring");
+                let row: [f64; METRICS] = std::array::from_fn(|i| ring[start + i].wide());
                 // In the order of `metrics`.
                 let [
                     total,
