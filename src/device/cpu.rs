@@ -433,8 +433,9 @@ fn side_by_side<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool, parts
 
 /// [`product`], of these threads.
 fn gemm<T: Real>(out: &mut [T], a: View<T>, b: View<T>, add: bool, parallelism: gemm::Parallelism) {
-    // SAFETY: the asserts in `product`, `View::part` and `View::new` guarantee that every index that gemm forms from
-    // these sizes and strides lies in the slices; `out` is borrowed mutably, so it overlaps none.
+    // SAFETY: the asserts in `product`, `View::part` and `View::new` guarantee that every index that
+    // gemm forms from these sizes and strides lies in the slices; `out` is borrowed mutably, so it
+    // overlaps none.
     unsafe {
         gemm::gemm(
             a.rows,
