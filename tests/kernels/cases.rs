@@ -291,7 +291,7 @@ pub fn draws() -> (u64, u64) {
             number.unwrap_or_else(|_| panic!("{variable}={text} is no number"))
         })
     };
-    (number("SSAN_CASES", 16), number("SSAN_CASES_SEED", 1))
+    (number("SSAN_CASES", 12), number("SSAN_CASES_SEED", 1))
 }
 
 /// All operations, their sizes, values and labels drawn from stream `n` of `seed`.
