@@ -128,28 +128,31 @@ impl TrainedModel {
     /// # Errors
     /// Rows of `side` have another dimension.
     pub fn features(&self, side: Side, rows: &Features) -> Result<Vec<Matrix>> {
-        let members = self.members.iter();
-        members
-            .map(|member| self.features_of(&member.parameters, side, rows))
-            .collect()
+        self.features_of(&self.parameters(), side, rows)
     }
 
-    /// The same by a network with these `parameters` in the place of a member.
+    /// The same by networks with these parameters in the place of the members.
     pub(crate) fn features_of(
         &self,
-        parameters: &Parameters,
+        networks: &[&Parameters],
         side: Side,
         rows: &Features,
-    ) -> Result<Matrix> {
-        let mut values = Vec::new();
-        self.forward(&[parameters], side, rows, |_, _, features| {
-            values.extend(features.iter().map(|&x| f64::from(x)));
+    ) -> Result<Vec<Matrix>> {
+        let mut all = vec![Vec::new(); networks.len()];
+        self.forward(networks, side, rows, |network, _, features| {
+            all[network].extend(features.iter().map(|&x| f64::from(x)));
         })?;
-        Ok(Matrix {
+        let matrix = |values| Matrix {
             rows: rows.rows(),
             cols: self.dimensions.common,
             values,
-        })
+        };
+        Ok(all.into_iter().map(matrix).collect())
+    }
+
+    /// The parameters of each member.
+    fn parameters(&self) -> Vec<&Parameters> {
+        self.members.iter().map(|m| &m.parameters).collect()
     }
 
     /// What each member says of `rows`, as they are in a data file.
@@ -163,16 +166,20 @@ impl TrainedModel {
             nearest: None,
         };
         let mut all = vec![none; self.members.len()];
-        let members: Vec<&Parameters> = self.members.iter().map(|m| &m.parameters).collect();
-        self.forward(&members, side, rows, |member, network, features| {
-            let opinions = &mut all[member];
-            if let Some(prototypes) = &self.members[member].prototypes {
-                let nearest = opinions.nearest.get_or_insert_default();
-                nearest.extend(prototypes.nearest(features, classes));
-            }
-            let probabilities = softmax_rows(&network.classifier.forward(features), classes);
-            opinions.probabilities.extend(probabilities);
-        })?;
+        self.forward(
+            &self.parameters(),
+            side,
+            rows,
+            |member, network, features| {
+                let opinions = &mut all[member];
+                if let Some(prototypes) = &self.members[member].prototypes {
+                    let nearest = opinions.nearest.get_or_insert_default();
+                    nearest.extend(prototypes.nearest(features, classes));
+                }
+                let probabilities = softmax_rows(&network.classifier.forward(features), classes);
+                opinions.probabilities.extend(probabilities);
+            },
+        )?;
         let mut probabilities = all.iter().flat_map(|opinions| &opinions.probabilities);
         match probabilities.all(|p| p.is_finite()) {
             true => Ok(all),
@@ -193,11 +200,11 @@ impl TrainedModel {
         Ok(vote(&self.opinions(side, rows)?))
     }
 
-    /// Calls `take(member, network, features)` for every block of rows and every one of the members
-    /// with these parameters, block by block.
+    /// Calls `take(i, network, features)` for every block of rows and every one of the networks with
+    /// these parameters, block by block.
     fn forward(
         &self,
-        members: &[&Parameters],
+        networks: &[&Parameters],
         side: Side,
         rows: &Features,
         mut take: impl FnMut(usize, &Network, &[f32]),
@@ -209,7 +216,7 @@ impl TrainedModel {
                 rows.cols()
             )));
         }
-        let networks = members.iter().map(|member| self.network(member, side));
+        let networks = networks.iter().map(|network| self.network(network, side));
         let networks: Vec<Network> = networks.collect();
         let block = (FEATURES / rows.cols()).clamp(1, ROWS);
         for start in (0..rows.rows()).step_by(block) {

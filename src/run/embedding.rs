@@ -55,8 +55,8 @@ pub fn embedding(
         ),
     ] {
         let features = domain.features.select_rows(rows);
-        for (parameters, when) in [(initial, "before"), (trained, "after")] {
-            let common = model.features_of(parameters, side, &features)?;
+        let both = model.features_of(&[initial, trained], side, &features)?;
+        for (common, when) in both.into_iter().zip(["before", "after"]) {
             let shape = [common.rows as u64, common.cols as u64];
             let values = common.values.iter().map(|&x| x as f32);
             add(&mut zip, &format!("{name}_{when}"), &shape, values);
