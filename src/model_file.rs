@@ -22,7 +22,7 @@ use crate::inference::{Member, TrainedModel};
 use crate::model::{Dimensions, Layers};
 use crate::ops::Similarity;
 use crate::parameters::{file_shape, open, parameters, tensor};
-use crate::tensors::{self, Block, Values};
+use crate::tensors::{self, Block, Unusable, Values};
 use crate::train::ClassPrototypes;
 
 /// Version of the format; a change that an older reader would misread raises it.
@@ -58,12 +58,6 @@ struct Description {
     members: usize,
     /// What prototypes are compared by; none without prototypes.
     similarity: Option<SimilarityName>,
-}
-
-/// The version alone, to be read first.
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -140,7 +134,7 @@ impl TrainedModel {
             .iter()
             .zip(self.means.iter().flatten())
         {
-            tensors.push(block(name.to_string(), vec![mean.len()], mean));
+            tensors.push(Block::vector(name.to_string(), Values::Rounded(mean)));
         }
         tensors
     }
@@ -286,26 +280,23 @@ fn parse(bytes: &[u8]) -> Cause<TrainedModel> {
 
 /// Whether the bytes of a file are a model's, rather than parameters alone.
 pub fn is_model(bytes: &[u8]) -> bool {
-    tensors::description(bytes, KEY).is_ok_and(|text| text.is_some())
+    tensors::is_described(bytes, KEY)
 }
 
 /// What the metadata say, if it can be so.
 fn describe(bytes: &[u8]) -> Cause<Description> {
-    let text = tensors::description(bytes, KEY)?.ok_or(
+    let description = tensors::description(bytes, KEY, "model", FORMAT);
+    let description = description.map_err(|unusable| match unusable {
+        Unusable::Damaged(cause) => cause,
+        Unusable::Format(format) => format!(
+            "is of format {format}, this program reads {FORMAT}: use the ssan that wrote it, or a \
+             newer one"
+        ),
+    });
+    let description: Description = description?.ok_or(
         "holds parameters alone, without the classes and dimensions of a trained model: train \
          again, and name the model file that `ssan train` writes",
     )?;
-    let wrong = |e: serde_json::Error| {
-        format!("its description is no model's: {}", legible(&e.to_string()))
-    };
-    let Version { format } = serde_json::from_str(&text).map_err(wrong)?;
-    if format != FORMAT {
-        return Err(format!(
-            "is of format {format}, this program reads {FORMAT}: use the ssan that wrote it, or \
-             a newer one"
-        ));
-    }
-    let description: Description = serde_json::from_str(&text).map_err(wrong)?;
     let sizes = [
         ("source_features", description.source_features, 1),
         ("target_features", description.target_features, 1),

@@ -17,7 +17,7 @@ use crate::data::legible;
 use crate::error::{Cause, Error, Result};
 use crate::files;
 use crate::parameters::open;
-use crate::tensors::{self, Block, Values};
+use crate::tensors::{self, Block, Unusable, Values};
 use crate::train::{Chosen, Selection, Snapshot};
 
 /// Name of the last checkpoint.
@@ -53,12 +53,6 @@ struct Description {
     sha256: String,
 }
 
-/// The version alone, to be read first.
-#[derive(Deserialize)]
-struct Version {
-    format: u32,
-}
-
 impl Checkpoint {
     /// Writes it to `folder` as the last one; what was the last becomes the one before.
     ///
@@ -81,21 +75,10 @@ impl Checkpoint {
             labels,
             selection,
         } = &self.snapshot;
-        fn block<'a>(name: &str, i: usize, values: Values<'a>, len: usize) -> Block<'a> {
-            Block {
-                name: format!("{name}.{i}"),
-                shape: vec![len],
-                values,
-            }
-        }
-        fn reals<'a>(name: &'static str, all: &'a [Vec<f32>]) -> impl Iterator<Item = Block<'a>> {
-            let all = all.iter().enumerate();
-            all.map(move |(i, all)| block(name, i, Values::F32(all), all.len()))
-        }
-        let labels = labels.iter().enumerate();
-        let labels = labels.map(|(i, all)| block("labels", i, Values::I32(all), all.len()));
-        let blocks = reals("value", values).chain(labels);
-        let blocks: Vec<Block> = blocks.chain(reals("kept", &selection.values)).collect();
+        let blocks = numbered("value", values, Values::F32);
+        let blocks = blocks.chain(numbered("labels", labels, Values::I32));
+        let kept = numbered("kept", &selection.values, Values::F32);
+        let blocks: Vec<Block> = blocks.chain(kept).collect();
         let chosen = selection.chosen.clone();
         let mut hash = hash([self.first, *epochs], self.metrics, &chosen);
         blocks.iter().for_each(|block| hash.update(block.data()));
@@ -136,33 +119,21 @@ fn hash([first, epochs]: [usize; 2], metrics: u64, chosen: &[Chosen]) -> Sha256 
     Sha256::new().chain_update(format!("{first} {epochs} {metrics} {chosen} "))
 }
 
-/// Why a file cannot be gone on from.
-#[derive(Debug)]
-enum Unusable {
-    Damaged(String),
-    /// Written by a program of another version.
-    Format(u32),
-}
-
-impl From<String> for Unusable {
-    fn from(cause: String) -> Unusable {
-        Unusable::Damaged(cause)
-    }
+/// The tensors `name.0`, `name.1`, ….
+fn numbered<'a, T>(
+    name: &'static str,
+    all: &'a [Vec<T>],
+    values: impl Fn(&'a [T]) -> Values<'a>,
+) -> impl Iterator<Item = Block<'a>> {
+    let all = all.iter().enumerate();
+    all.map(move |(i, all)| Block::vector(format!("{name}.{i}"), values(all)))
 }
 
 /// The checkpoint in the bytes of a file.
 fn parse(bytes: &[u8]) -> std::result::Result<Checkpoint, Unusable> {
     let file = open(bytes)?;
-    let text = tensors::description(bytes, KEY)?.ok_or("is no checkpoint".to_string())?;
-    let wrong = |e: serde_json::Error| {
-        let cause = legible(&e.to_string());
-        format!("its description is no checkpoint's: {cause}")
-    };
-    let Version { format } = serde_json::from_str(&text).map_err(wrong)?;
-    if format != FORMAT {
-        return Err(Unusable::Format(format));
-    }
-    let description: Description = serde_json::from_str(&text).map_err(wrong)?;
+    let description = tensors::description(bytes, KEY, "checkpoint", FORMAT)?;
+    let description: Description = description.ok_or("is no checkpoint".to_string())?;
     let numbers = [description.first, description.epochs];
     let mut hash = hash(numbers, description.metrics, &description.chosen);
     let mut all = |prefix: &str, kind: Dtype| -> Cause<Vec<&[u8]>> {
