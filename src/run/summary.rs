@@ -51,8 +51,7 @@ pub struct Summary {
 /// What cross-validation on the labelled target rows says of the source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransferSummary {
-    /// Folds that hold out different rows: those of all partitions, or of one where all have the same
-    /// labelled rows.
+    /// See [`Gain::folds`].
     pub folds: usize,
     /// Accuracy of the run, with one network each, on the rows held out, mean over the folds.
     pub accuracy: f64,
@@ -306,12 +305,15 @@ mod tests {
             };
             assert!(of(-2.1, 1.0, 60).contains("harm"));
             assert!(of(2.1, 1.0, 60).contains("better than"));
-            for unsure in [0.0, 1.9, -1.9] {
+            for unsure in [0.0, 1.9, -1.9, 2.0, -2.0, -2.000_000_000_000_1] {
                 assert!(of(unsure, 1.0, 60).contains("no difference"), "{unsure}");
             }
             assert!(of(-2.1, 1.0, 5).contains("no difference"));
             assert!(of(-4.2, 1.0, 3).contains("no difference"));
             assert!(of(4.4, 1.0, 3).contains("better than"));
+            // Folds that all agree.
+            assert!(of(0.5, 0.0, 5).contains("better than"));
+            assert!(of(0.0, 0.0, 5).contains("no difference"));
             let limit = student_t_95(4);
             for mean in [limit, -limit * (1.0 + 1e-12)] {
                 assert!(of(mean, 1.0, 5).contains("no difference"));
