@@ -117,8 +117,8 @@ pub(super) fn parse(words: &[OsString]) -> Result<TrainArgs> {
     expand(words, train)
 }
 
-/// Refuses `options` of a file, by their long names, that hold another recipe's values: with these, the recipe would be one by
-/// name alone.
+/// Refuses `options` of a file, by their long names, that hold another recipe's values: with these,
+/// the recipe would be one by name alone.
 fn check_recipe(options: &toml::Table, recipe: &str) -> Cause<()> {
     if options.get("recipe").and_then(toml::Value::as_str) == Some(recipe) {
         return Ok(());

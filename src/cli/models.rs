@@ -97,20 +97,16 @@ fn other_columns(model: &TrainedModel, side: Side, samples: &Domain) -> Option<S
     let trained = model.columns[side as usize].as_ref()?;
     let found = samples.columns.as_ref()?;
     let mut pairs = trained.iter().zip(found).enumerate();
-    let (at, (trained, found)) = pairs.find(|(_, (trained, found))| trained != found)?;
-    let remedy = match model.columns[side as usize]
-        .iter()
-        .flatten()
-        .any(|name| name == found)
-    {
+    let (at, (expected, other)) = pairs.find(|(_, (expected, other))| expected != other)?;
+    let remedy = match trained.contains(other) {
         true => "put the columns in the order of the file that it was trained on",
         false => "name the columns as in the file that it was trained on",
     };
     Some(format!(
         "feature {} is {}, the model was trained on {} there: {remedy}",
         at + 1,
-        legible(found),
-        legible(trained)
+        legible(other),
+        legible(expected)
     ))
 }
 

@@ -308,12 +308,10 @@ impl Layout {
         };
         let least = if self.index > 0 { 1 } else { NUMBERED };
         let enough = self.features(first).count() >= least;
-        let numbers: Vec<Option<f64>> =
-            self.features(first).map(|(_, cell)| number(cell)).collect();
-        let grows = numbers.len() >= NUMBERED
-            && numbers
-                .windows(2)
-                .all(|pair| pair[0].zip(pair[1]).is_some_and(|(a, b)| a < b));
+        let numbers = self.features(first).map(|(_, cell)| number(cell));
+        let numbers: Option<Vec<f64>> = numbers.collect();
+        let grows = |all: Vec<f64>| all.len() >= NUMBERED && all.is_sorted_by(|a, b| a < b);
+        let grows = numbers.is_some_and(grows);
         let called = self.label.map(|i| first[i].trim());
         let usual = called.is_some_and(|name| USUAL.iter().any(|u| u.eq_ignore_ascii_case(name)));
         words || enough && (counts_from(0) || counts_from(1)) || grows && (named || usual)

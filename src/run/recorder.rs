@@ -1,5 +1,6 @@
 //! Follows a run: writes its metrics, keeps checkpoints, listens to signals.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -66,6 +67,7 @@ impl<'a> Recorder<'a> {
     ) -> Result<(Recorder<'a>, Option<Start>)> {
         let path = directory.file(METRICS);
         let (first, before) = (finished.partitions.len(), finished.metrics);
+        let skip = |what: &dyn Display| note(&format!("{what}: the run goes on from before it"));
         let (mut found, mut unread) = (None, None);
         for file in [checkpoint::LAST, checkpoint::PREVIOUS].map(|name| directory.file(name)) {
             if found.is_some() || !file.exists() {
@@ -73,13 +75,13 @@ impl<'a> Recorder<'a> {
             }
             match Checkpoint::load(&file) {
                 Err(error) => unread = unread.or(Some(error)),
-                Ok(Err(error)) => note(&format!("{error}: the run goes on from before it")),
+                Ok(Err(error)) => skip(&error),
                 // Of a group that is finished.
                 Ok(Ok(checkpoint)) if checkpoint.first != first => {}
                 Ok(Ok(checkpoint)) => match told(&path, before, &checkpoint, networks) {
                     Some(told) => found = Some((checkpoint, told, file)),
-                    None => note(&format!(
-                        "{} does not follow the metrics in {METRICS}: the run goes on from before it",
+                    None => skip(&format_args!(
+                        "{} does not follow the metrics in {METRICS}",
                         file.display()
                     )),
                 },
@@ -88,7 +90,7 @@ impl<'a> Recorder<'a> {
         match unread {
             // Training anew would lose what the file may hold.
             Some(error) if found.is_none() => return Err(error),
-            Some(error) => note(&format!("{error}: the run goes on from before it")),
+            Some(error) => skip(&error),
             None => {}
         }
         let length = found

@@ -168,10 +168,8 @@ impl Footprint {
         let selected = f64::from(u8::from(options.select != Select::Last));
         let held = 4.0 * (state + 1.0 + selected);
         // A checkpoint, and its file. In the end the value is read, and becomes f64.
-        let (mut checkpoint, result) = (2.0 * 4.0 * (state + selected), 4.0 + 8.0);
-        if !is_kept {
-            checkpoint = 0.0;
-        }
+        let checkpoint = f64::from(u8::from(is_kept)) * 2.0 * 4.0 * (state + selected);
+        let result = 4.0 + 8.0;
         let after = checkpoint.max(result);
         let parameters = dimensions.parameter_count();
         let mut per_network = parameters * (8.0 + held);

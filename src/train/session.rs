@@ -216,13 +216,12 @@ impl<'a, T: Real> Session<'a, T> {
     /// `forwards`, and keeps the loss terms there as pending.
     fn read(&mut self, forwards: std::ops::Range<usize>) -> Result<Vec<EpochMetrics>> {
         let ring = self.device.read(self.ring)?;
-        let width = self.ring.shape.cols;
         let mut complete = Vec::new();
         for forward in forwards {
             for (network, pending) in self.pending.iter_mut().enumerate() {
                 let members = self.problem.members;
                 let (p, member) = (network / members, network % members);
-                let start = self.ring.at(network).start + forward % RING * width;
+                let start = self.ring.at(network).start + forward % RING * METRICS;
                 let row: [f64; METRICS] = std::array::from_fn(|i| ring[start + i].wide());
                 // In the order of `metrics`.
                 let [
@@ -411,18 +410,14 @@ impl<'a, T: Real> Session<'a, T> {
     /// # Errors
     /// The device fails.
     pub fn opinions(&self) -> Result<Vec<Opinions>> {
-        let (logits, nearest) = (self.terms.target_logits, self.terms.nearest);
+        let (logits, labels) = (self.terms.target_logits, self.terms.nearest);
         let z = self.device.read(logits)?;
-        let nearest = match self.terms.prototypes {
-            Some(_) => Some((nearest, self.device.read_labels(nearest)?)),
-            None => None,
-        };
+        let asked = self.terms.prototypes.is_some();
+        let nearest = asked.then(|| self.device.read_labels(labels)).transpose()?;
         let networks = 0..self.networks();
         let opinions = networks.map(|p| Opinions {
             probabilities: softmax_rows(&z[logits.at(p)], logits.shape.cols),
-            nearest: nearest
-                .as_ref()
-                .map(|(labels, classes)| classes[labels.at(p)].to_vec()),
+            nearest: nearest.as_ref().map(|all| all[labels.at(p)].to_vec()),
         });
         Ok(opinions.collect())
     }
