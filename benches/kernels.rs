@@ -185,6 +185,8 @@ struct Limits {
 struct Row {
     name: &'static str,
     rung: Rung,
+    /// Blocks that make a tile of a product.
+    parts: usize,
     phase: Phase,
     size: String,
     bytes: usize,
@@ -247,8 +249,12 @@ fn print(args: &Args, parts: &[Part], layout: &Layout, limits: &Limits) {
             ) => "unknown".into(),
             _ => share(flops, limits.flops),
         };
+        let mut name = format!("{} {}", row.name, row.rung).trim().to_string();
+        if row.parts > 1 {
+            name += &format!(", {} parts", row.parts);
+        }
         table.add_row([
-            format!("{} {}", row.name, row.rung).trim().to_string(),
+            name,
             phase(row.phase).to_string(),
             row.size,
             row.calls.to_string(),
@@ -286,7 +292,8 @@ fn rows(parts: &[Part], layout: &Layout) -> Vec<Row> {
         let (size, flops) = products(&part.launches)
             .unwrap_or_else(|| (largest_output(&part.launches, layout), 0.0));
         let bytes = bytes(&part.launches, layout);
-        let rung = part.launches.first().map_or(Rung::default(), |l| l.rung);
+        let of = |l: &Launch| (l.rung, l.split_k);
+        let (rung, parts) = part.launches.first().map_or((Rung::default(), 1), of);
         let key = (part.name, rung, part.phase, &size, bytes);
         let same = rows
             .iter_mut()
@@ -299,6 +306,7 @@ fn rows(parts: &[Part], layout: &Layout) -> Vec<Row> {
             None => rows.push(Row {
                 name: part.name,
                 rung,
+                parts,
                 phase: part.phase,
                 size,
                 bytes,
@@ -333,7 +341,7 @@ fn buffers(launches: &[Launch]) -> impl Iterator<Item = (Arg, Buffer)> {
     let args = launches.iter().flat_map(|launch| &launch.args);
     args.filter_map(|arg| match *arg {
         Arg::In(buffer) | Arg::Out(buffer) => Some((*arg, buffer)),
-        Arg::Int(_) | Arg::Real(_) => None,
+        Arg::PartialSums | Arg::Arrived | Arg::Int(_) | Arg::Real(_) => None,
     })
 }
 

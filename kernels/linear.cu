@@ -27,18 +27,57 @@ enum {
              // small has more blocks, and they take fewer steps one after the other
 };
 
-// Calls out(i, j, sum) for every entry of the block's tile of ROWS × COLS at (i0, j0) in a
-// rows × cols matrix: the sum, in their order, of SHARES tiles in shared memory, PITCH words from
-// one of their rows to the next.
-template <int SHARES, int ROWS, int COLS, int PITCH, typename T, typename Out>
-__device__ __forceinline__ void add_shares(const T *shares, int i0, int j0, int rows, int cols,
-                                           Out out) {
+// Where there are few tiles, several blocks make each, next to each other in the grid's x, each from
+// a part of the terms. The last to arrive adds up the sums of all.
+struct SplitK {
+    real *sums;    // every block's
+    int *arrived;  // of each tile, the blocks whose sums are there; 0 between launches
+    int parts;     // blocks of a tile
+};
+
+// The terms of this block, from `begin` to `end`, in whole steps of DEPTH as far as there are.
+template <int DEPTH>
+struct Terms {
+    int begin, end;
+
+    __device__ __forceinline__ Terms(int parts, int inner) {
+        const int steps = (inner + DEPTH - 1) / DEPTH, part = blockIdx.x % parts;
+        begin = (int)((long long)steps * part / parts) * DEPTH;
+        end = min((int)((long long)steps * (part + 1) / parts) * DEPTH, inner);
+    }
+};
+
+// Calls out(i, j, sum) for every entry of a tile of ROWS × COLS: the sum, in their order, of `tiles`
+// tiles, PITCH words from one of their rows to the next.
+template <int ROWS, int COLS, int PITCH, typename Out>
+__device__ __forceinline__ void add_tiles(const real *from, int tiles, Out out) {
     for (int at = threadIdx.x; at < ROWS * COLS; at += blockDim.x) {
-        T sum = 0;
-#pragma unroll
-        for (int n = 0; n < SHARES; n++) sum += shares[(n * ROWS + at / COLS) * PITCH + at % COLS];
-        const int i = i0 + at / COLS, j = j0 + at % COLS;
-        if (i < rows && j < cols) out(i, j, sum);
+        real sum = 0;
+#pragma unroll 4
+        for (int n = 0; n < tiles; n++) sum += from[(n * ROWS + at / COLS) * PITCH + at % COLS];
+        out(at / COLS, at % COLS, sum);
+    }
+}
+
+// Calls out(i, j, sum) for every entry of the tile of ROWS × COLS of a rows × cols matrix: of a
+// tile that several blocks make the last of them does. each(visit) calls visit(i, j, sum) for every
+// entry, from (0, 0), of what the block has summed up.
+template <int ROWS, int COLS, typename Each, typename Out>
+__device__ __forceinline__ void put_tile(SplitK split, int rows, int cols, Each each, Out out) {
+    const int parts = split.parts, tile_j = blockIdx.x / parts, part = blockIdx.x % parts;
+    const int i0 = blockIdx.y * ROWS, j0 = tile_j * COLS;
+    const auto put_inside = [&](int i, int j, real sum) {
+        if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
+    };
+    if (parts == 1) {
+        each(put_inside);
+        return;
+    }
+    const int tile = (blockIdx.z * gridDim.y + blockIdx.y) * (gridDim.x / parts) + tile_j;
+    real *const sums = split.sums + (long long)tile * parts * ROWS * COLS;
+    each([&](int i, int j, real sum) { sums[(part * ROWS + i) * COLS + j] = sum; });
+    if (comes_last(split.arrived + tile, parts)) {
+        add_tiles<ROWS, COLS, COLS>(sums, parts, put_inside);
     }
 }
 
@@ -63,7 +102,7 @@ enum {
     // Entries of a tile that each thread fetches.
     STAGED = SIDE * DEPTH / THREADS,
 };
-static_assert(SHARES == 1 || SHARES * SIDE * SIDE <= 2 * DEPTH * PITCH, "shares fit the tiles");
+static_assert(SHARES == 1 || SHARES * SIDE * SIDE <= 2 * DEPTH * PITCH, "all fit the tiles");
 
 // Which entry of a SIDE×DEPTH tile is the n-th of this thread: consecutive threads read consecutive
 // addresses.
@@ -74,17 +113,18 @@ __device__ __forceinline__ void tile_entry(int n, int &i, int &k) {
     k = ALONG_K ? at % DEPTH : at / SIDE;
 }
 
-// Reads this thread's entries of the operand's tile at (i0, k0) into registers, 0 outside.
+// Reads this thread's entries of the operand's tile at (i0, k0) into registers, 0 outside and from
+// term `end` on.
 template <bool ALONG_K>
 __device__ __forceinline__ void fetch(real (&staged)[STAGED], const real *__restrict__ from,
-                                      int i0, int outer, int k0, int inner) {
+                                      int i0, int outer, int k0, int end, int inner) {
 #pragma unroll
     for (int n = 0; n < STAGED; n++) {
         int i, k;
         tile_entry<ALONG_K>(n, i, k);
         i += i0, k += k0;
         const long long at = ALONG_K ? (long long)i * inner + k : (long long)k * outer + i;
-        staged[n] = i < outer && k < inner ? from[at] : (real)0;
+        staged[n] = i < outer && k < end ? from[at] : (real)0;
     }
 }
 
@@ -99,28 +139,29 @@ __device__ __forceinline__ void store(real *tile, const real (&staged)[STAGED]) 
     }
 }
 
-// Calls out(i, j, Σ_k a_ik b_jk) for this thread's entries of the block's tile of a rows × cols
-// matrix.
+// Calls out(i, j, Σ_k a_ik b_jk) for the entries of the block's tile of a rows × cols matrix.
 template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
 __device__ __forceinline__ void product(const real *__restrict__ a, const real *__restrict__ b,
-                                        int rows, int cols, int inner, Out out) {
+                                        int rows, int cols, int inner, SplitK split,
+                                        Out out) {
     SHARED(real, tiles, 2 * DEPTH * PITCH);
     real *const a_tile = tiles, *const b_tile = tiles + DEPTH * PITCH;
-    const int i0 = blockIdx.y * SIDE, j0 = blockIdx.x * SIDE;
+    const int i0 = blockIdx.y * SIDE, j0 = blockIdx.x / split.parts * SIDE;
+    const Terms<DEPTH> terms(split.parts, inner);
     const int share = threadIdx.x / (ACROSS * ACROSS);
     const int ti = threadIdx.x / ACROSS % ACROSS, tj = threadIdx.x % ACROSS;
     real sums[4][4] = {};
     real a_staged[STAGED], b_staged[STAGED];
-    fetch<A_ALONG_K>(a_staged, a, i0, rows, 0, inner);
-    fetch<B_ALONG_K>(b_staged, b, j0, cols, 0, inner);
-    for (int k0 = 0; k0 < inner; k0 += DEPTH) {
+    fetch<A_ALONG_K>(a_staged, a, i0, rows, terms.begin, terms.end, inner);
+    fetch<B_ALONG_K>(b_staged, b, j0, cols, terms.begin, terms.end, inner);
+    for (int k0 = terms.begin; k0 < terms.end; k0 += DEPTH) {
         __syncthreads();
         store<A_ALONG_K>(a_tile, a_staged);
         store<B_ALONG_K>(b_tile, b_staged);
         __syncthreads();
         // The next tiles are on their way while this one is multiplied; past the end they are 0.
-        fetch<A_ALONG_K>(a_staged, a, i0, rows, k0 + DEPTH, inner);
-        fetch<B_ALONG_K>(b_staged, b, j0, cols, k0 + DEPTH, inner);
+        fetch<A_ALONG_K>(a_staged, a, i0, rows, k0 + DEPTH, terms.end, inner);
+        fetch<B_ALONG_K>(b_staged, b, j0, cols, k0 + DEPTH, terms.end, inner);
 #pragma unroll
         for (int step = 0; step < SHARE; step++) {
             const int k = share * SHARE + step;
@@ -137,24 +178,24 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
             }
         }
     }
-    // Calls visit(i, j, sum) for what this thread has.
-    const auto each = [&](auto visit) {
+    const auto own = [&](auto visit) {
 #pragma unroll
         for (int m = 0; m < 4; m++) {
 #pragma unroll
             for (int n = 0; n < 4; n++) visit(ti + ACROSS * m, tj + ACROSS * n, sums[m][n]);
         }
     };
-    if constexpr (SHARES == 1) {
-        each([&](int i, int j, real sum) {
-            if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
-        });
-    } else {
-        __syncthreads();
-        each([&](int i, int j, real sum) { tiles[(share * SIDE + i) * SIDE + j] = sum; });
-        __syncthreads();
-        add_shares<SHARES, SIDE, SIDE, SIDE>(tiles, i0, j0, rows, cols, out);
-    }
+    const auto each = [&](auto visit) {
+        if constexpr (SHARES == 1) {
+            own(visit);
+        } else {
+            __syncthreads();
+            own([&](int i, int j, real sum) { tiles[(share * SIDE + i) * SIDE + j] = sum; });
+            __syncthreads();
+            add_tiles<SIDE, SIDE, SIDE>(tiles, SHARES, visit);
+        }
+    };
+    put_tile<SIDE, SIDE>(split, rows, cols, each, out);
 }
 }  // namespace plain
 
@@ -291,17 +332,18 @@ __device__ __forceinline__ void multiply(float (&sums)[4], const Fragment<2> &a,
     }
 }
 
-// Calls out(i, j, Σ_k a_ik b_jk) for this thread's entries of the block's tile of a rows × cols
-// matrix.
+// Calls out(i, j, Σ_k a_ik b_jk) for the entries of the block's tile of a rows × cols matrix.
 template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
 __device__ __forceinline__ void product(const float *__restrict__ a, const float *__restrict__ b,
-                                        int rows, int cols, int inner, Out out) {
+                                        int rows, int cols, int inner, SplitK split,
+                                        Out out) {
     typedef Tile<A_ALONG_K, ROWS> A;
     typedef Tile<B_ALONG_K, COLS> B;
     // Two tiles of each: one arrives while the other is multiplied.
     SHARED(float, tiles, 2 * (A::WORDS + B::WORDS));
     float *const a_tiles = tiles, *const b_tiles = tiles + 2 * A::WORDS;
-    const int i0 = blockIdx.y * ROWS, j0 = blockIdx.x * COLS;
+    const int i0 = blockIdx.y * ROWS, j0 = blockIdx.x / split.parts * COLS;
+    const Terms<DEPTH> terms(split.parts, inner);
     const int warp = threadIdx.x / 32, warp_k = warp % WARPS_K;
     const int warp_i = warp / WARPS_K / WARPS_J * 16 * PIECES_I;
     const int warp_j = warp / WARPS_K % WARPS_J * 8 * PIECES_J;
@@ -310,16 +352,16 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
     // One step ahead of itself: the first time there is nothing to multiply yet. With the first
     // copies before the loop they would be in the code twice, and addresses and sums not all in
     // registers.
-    for (int k0 = -DEPTH, now = 1; k0 < inner; k0 += DEPTH, now ^= 1) {
+    for (int k0 = terms.begin - DEPTH, now = 1; k0 < terms.end; k0 += DEPTH, now ^= 1) {
         copy_wait<0>();
         __syncthreads();
         // All threads have multiplied what was in the other tiles.
-        if (k0 + DEPTH < inner) {
+        if (k0 + DEPTH < terms.end) {
             A::copy(a_tiles + (now ^ 1) * A::WORDS, a, i0, rows, k0 + DEPTH, inner);
             B::copy(b_tiles + (now ^ 1) * B::WORDS, b, j0, cols, k0 + DEPTH, inner);
             copy_commit();
         }
-        if (k0 < 0) continue;
+        if (k0 < terms.begin) continue;
         // Unrolled, the factors of several steps would be in registers together.
 #pragma unroll 1
         for (int k = 0; k < DEPTH; k += STEP * WARPS_K) {
@@ -338,8 +380,8 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             }
         }
     }
-    // Calls visit(i, j, sum) for what this lane has of its warp's sums.
-    const auto each = [&](auto visit) {
+    // What this lane has of its warp's sums.
+    const auto own = [&](auto visit) {
 #pragma unroll
         for (int m = 0; m < PIECES_I; m++) {
 #pragma unroll
@@ -352,34 +394,32 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             }
         }
     };
-    if constexpr (WARPS_K == 1) {
-        each([&](int i, int j, float sum) {
-            if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
-        });
-    } else {
-        // With 8 words more than a row has, the 32 that half a warp stores together, 8 in each of 4
-        // rows, lie in 32 banks.
-        constexpr int PITCH = COLS + 8;
-        static_assert(WARPS_K * ROWS * PITCH <= 2 * (A::WORDS + B::WORDS), "shares fit the tiles");
-        __syncthreads();
-        each([&](int i, int j, float sum) {
-            tiles[(warp_k * ROWS + i) * PITCH + j] = sum;
-        });
-        __syncthreads();
-        add_shares<WARPS_K, ROWS, COLS, PITCH>(tiles, i0, j0, rows, cols, out);
-    }
+    const auto each = [&](auto visit) {
+        if constexpr (WARPS_K == 1) {
+            own(visit);
+        } else {
+            // With 8 words more than a row has, the 32 that half a warp stores together, 8 in each
+            // of 4 rows, lie in 32 banks.
+            constexpr int PITCH = COLS + 8;
+            static_assert(WARPS_K * ROWS * PITCH <= 2 * (A::WORDS + B::WORDS), "all fit the tiles");
+            __syncthreads();
+            own([&](int i, int j, float sum) { tiles[(warp_k * ROWS + i) * PITCH + j] = sum; });
+            __syncthreads();
+            add_tiles<ROWS, COLS, PITCH>(tiles, WARPS_K, visit);
+        }
+    };
+    put_tile<ROWS, COLS>(split, rows, cols, each, out);
 }
 }  // namespace tensor
 
-// Calls out(i, j, Σ_k a_ik b_jk) for this thread's entries of the block's tile of a rows × cols
-// matrix.
+// Calls out(i, j, Σ_k a_ik b_jk) for the entries of the block's tile of a rows × cols matrix.
 template <bool A_ALONG_K, bool B_ALONG_K, typename Out>
 __device__ __forceinline__ void product(const real *__restrict__ a, const real *__restrict__ b,
-                                        int rows, int cols, int inner, Out out) {
+                                        int rows, int cols, int inner, SplitK split, Out out) {
     if constexpr (ARITHMETIC == PLAIN) {
-        plain::product<A_ALONG_K, B_ALONG_K>(a, b, rows, cols, inner, out);
+        plain::product<A_ALONG_K, B_ALONG_K>(a, b, rows, cols, inner, split, out);
     } else {
-        tensor::product<A_ALONG_K, B_ALONG_K>(a, b, rows, cols, inner, out);
+        tensor::product<A_ALONG_K, B_ALONG_K>(a, b, rows, cols, inner, split, out);
     }
 }
 
@@ -396,12 +436,13 @@ enum {
 // y = LeakyReLU(x·wᵀ + b).
 extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
 void linear(const real *__restrict__ x, const real *__restrict__ w, const real *__restrict__ b,
-            real *__restrict__ y, int rows, int in, int out, int x_stride, real slope) {
+            real *__restrict__ y, int rows, int in, int out, int x_stride, real slope, real *sums,
+            int *arrived, int parts) {
     x = partition(x, x_stride);
     w = partition(w, out * in);
     b = partition(b, out);
     y = partition(y, rows * out);
-    product<true, true>(x, w, rows, out, in, [=](int i, int j, real sum) {
+    product<true, true>(x, w, rows, out, in, {sums, arrived, parts}, [=](int i, int j, real sum) {
         const real value = sum + b[j];
         y[(long long)i * out + j] = value > 0 ? value : slope * value;
     });
@@ -410,11 +451,12 @@ void linear(const real *__restrict__ x, const real *__restrict__ w, const real *
 // dx = g·w.
 extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
 void linear_backward_x(const real *__restrict__ g, const real *__restrict__ w,
-                       real *__restrict__ dx, int rows, int in, int out, int want) {
+                       real *__restrict__ dx, int rows, int in, int out, int want, real *sums,
+                       int *arrived, int parts) {
     g = partition(g, rows * out);
     w = partition(w, out * in);
     dx = partition(dx, rows * in);
-    product<true, false>(g, w, rows, in, out, [=](int i, int j, real sum) {
+    product<true, false>(g, w, rows, in, out, {sums, arrived, parts}, [=](int i, int j, real sum) {
         put(dx + (long long)i * in + j, sum, want);
     });
 }
@@ -422,11 +464,12 @@ void linear_backward_x(const real *__restrict__ g, const real *__restrict__ w,
 // dw = gᵀ·x.
 extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
 void linear_backward_w(const real *__restrict__ g, const real *__restrict__ x,
-                       real *__restrict__ dw, int rows, int in, int out, int x_stride, int want) {
+                       real *__restrict__ dw, int rows, int in, int out, int x_stride, int want,
+                       real *sums, int *arrived, int parts) {
     g = partition(g, rows * out);
     x = partition(x, x_stride);
     dw = partition(dw, out * in);
-    product<false, false>(g, x, out, in, rows, [=](int i, int j, real sum) {
+    product<false, false>(g, x, out, in, rows, {sums, arrived, parts}, [=](int i, int j, real sum) {
         put(dw + (long long)i * in + j, sum, want);
     });
 }
@@ -483,13 +526,14 @@ void linear_backward_b(const real *__restrict__ y, real *__restrict__ g, real *_
 extern "C" __global__ __launch_bounds__(THREADS, AT_ONCE)
 void gram_linear(const real *__restrict__ k, const real *__restrict__ start,
                  const real *__restrict__ a, const real *__restrict__ c, const real *__restrict__ b,
-                 real *__restrict__ y, int rows, int out, real slope) {
+                 real *__restrict__ y, int rows, int out, real slope, real *sums, int *arrived,
+                 int parts) {
     start = partition(start, rows * out);
     c = partition(c, rows * out);
     b = partition(b, out);
     y = partition(y, rows * out);
     const real scale = *partition(a, 1);
-    product<true, false>(k, c, rows, out, rows, [=](int i, int j, real sum) {
+    product<true, false>(k, c, rows, out, rows, {sums, arrived, parts}, [=](int i, int j, real sum) {
         const long long at = (long long)i * out + j;
         const real value = sum + scale * start[at] + b[j];
         y[at] = value > 0 ? value : slope * value;

@@ -119,15 +119,6 @@ fn others() -> Graph<f32> {
     graph
 }
 
-fn all(launches: &Launches) -> impl Iterator<Item = &Launch> {
-    let Launches {
-        forward,
-        backward,
-        update,
-    } = launches;
-    forward.iter().chain(backward).chain(update)
-}
-
 /// Every kernel's parameters.
 fn declared() -> HashMap<String, Vec<Parameter>> {
     let mut parameters = HashMap::new();
@@ -148,6 +139,8 @@ fn parameter(arg: &Arg) -> Parameter {
         Arg::Out(Buffer::Labels(_)) => Parameter::IntOut,
         Arg::In(_) => Parameter::RealIn,
         Arg::Out(_) => Parameter::RealOut,
+        Arg::PartialSums => Parameter::RealOut,
+        Arg::Arrived => Parameter::IntOut,
         Arg::Int(_) => Parameter::Int,
         Arg::Real(_) => Parameter::Real,
     }
@@ -216,7 +209,7 @@ fn launches_are_what_kernels_declare_and_no_kernel_is_left_over() {
     let mut used = HashSet::new();
     let mut look = |graph: &Graph<f32>| {
         let (launches, layout) = (Launches::of(graph, |_| Rung::default()), Layout::of(graph));
-        for launch in all(&launches) {
+        for launch in launches.all() {
             check(launch, &layout, &declared);
             used.insert(launch.kernel.to_string());
         }
@@ -345,22 +338,28 @@ fn a_precision_reaches_every_large_product() {
             let plain = Launches::of(graph, |_| Rung::default());
             let found = Launches::of(graph, |product| arithmetic.rung(product));
             let mut large = 0;
-            for (plain, found) in all(&plain).zip(all(&found)) {
+            for (plain, found) in plain.all().zip(found.all()) {
                 check(found, &layout, &declared);
-                assert_eq!((plain.kernel, &plain.args), (found.kernel, &found.args));
                 let Some(product) = found.product.filter(|p| p.inner >= 32) else {
                     assert_eq!(plain, found);
                     continue;
                 };
                 large += 1;
+                assert_eq!(plain.kernel, found.kernel);
+                // The last is the number of blocks that make a tile.
+                let [own, of_plain] = [found, plain].map(|l| l.args.split_last().unwrap());
+                assert_eq!(own.1, of_plain.1);
+                assert_eq!(*own.0, Arg::Int(found.split_k as i32));
                 assert_eq!(found.rung.arithmetic, arithmetic, "{}", found.kernel);
                 let side = found.rung.tile.side() as u32;
-                assert!(found.grid[0] * side >= product.cols as u32);
+                let tiles = found.grid[0] / found.split_k as u32;
+                assert_eq!(tiles * found.split_k as u32, found.grid[0]);
+                assert!(tiles * side >= product.cols as u32);
                 assert!(found.grid[1] * side >= product.rows as u32);
                 assert_eq!(found.grid[2], plain.grid[2]);
             }
             assert!(large > 0, "{precision}: no product is large");
-            assert_eq!(all(&plain).count(), all(&found).count());
+            assert_eq!(plain.all().count(), found.all().count());
         });
     }
 }

@@ -1,6 +1,7 @@
 //! An NVIDIA card: a recorded step as kernel launches, captured once as a CUDA graph and replayed.
 //!
-//! The buffers of the step lie in three allocations, made when it is loaded. The whole step
+//! The buffers of the step lie in three allocations, made when it is loaded; each stream has one
+//! more, for products whose tiles several blocks make. The whole step
 //! (forward, backward, update) is spread over two streams by [`Plan`], captured as one graph after
 //! its first run, and from then on launched as a whole; without a graph the same launches are made
 //! one by one on the same streams, with the same results. Nothing is read back but by `read`.
@@ -58,6 +59,8 @@ pub struct Cuda<T: Real> {
     events: Vec<CudaEvent>,
     streams: [Arc<CudaStream>; STREAMS],
     arenas: [Arena; 3],
+    /// Of each stream.
+    workspaces: [Arena; STREAMS],
     layout: Layout,
     graph: Graph<T>,
     /// Of large matrix products.
@@ -83,7 +86,8 @@ impl<T: Real> Cuda<T> {
         let arithmetic = options.precision.arithmetic::<T>(card.capability)?;
         let launches = Launches::of(&graph, |product| arithmetic.rung(product));
         let sizes = layout.bytes::<T>();
-        let needed = sizes.iter().sum();
+        let workspace = Workspace::of::<T>(&launches);
+        let needed = sizes.iter().sum::<usize>() + STREAMS * workspace.bytes;
 
         let mut note = None;
         let kernels = card.kernels::<T>(&launches, &mut note)?;
@@ -113,30 +117,39 @@ impl<T: Real> Cuda<T> {
             allocate(sizes[1])?,
             allocate(sizes[2])?,
         ];
+        let workspaces = [allocate(workspace.bytes)?, allocate(workspace.bytes)?];
         let (values, grads, labels) = layout.arenas(&mut graph);
-        let contents: [&[u8]; 3] = [
+        let nobody = vec![0; workspace.bytes];
+        let contents: [&[u8]; 5] = [
             bytemuck::cast_slice(&values),
             bytemuck::cast_slice(&grads),
             bytemuck::cast_slice(&labels),
+            &nobody,
+            &nobody,
         ];
-        for (arena, content) in arenas.iter().zip(contents) {
+        for (arena, content) in arenas.iter().chain(&workspaces).zip(contents) {
             let copied = arena.write(0, content, &streams[0]);
             copied.map_err(|e| failed("copying the data to the card", e))?;
         }
 
-        let all = launches.forward.iter().chain(&launches.backward);
-        let all = all.chain(&launches.update);
-        let accesses: Vec<Access> = all.map(|l| Access::of(&layout, l)).collect();
+        let accesses = launches.all().map(|l| Access::of(&layout, l));
+        let accesses: Vec<Access> = accesses.collect();
         let plan = Plan::new(&accesses);
         let events: std::result::Result<Vec<CudaEvent>, DriverError> =
             (0..plan.events).map(|_| context.new_event(None)).collect();
         let events = events.map_err(|e| failed("making an event", e))?;
         drop(alone);
 
-        let prepare = |list: &[Launch]| -> Result<Vec<Prepared>> {
-            let prepared = list.iter().map(|launch| {
+        let mut placed = plan.launches.iter();
+        let mut prepare = |list: &[Launch]| -> Result<Vec<Prepared>> {
+            let prepared = list.iter().zip(&mut placed).map(|(launch, placed)| {
                 let kernel = &kernels[&(launch.kernel, launch.rung)];
-                Prepared::new::<T>(launch, kernel, &layout, &arenas)
+                let places = Places {
+                    layout: &layout,
+                    arenas: &arenas,
+                    workspace: (&workspaces[placed.stream], workspace),
+                };
+                Prepared::new::<T>(launch, kernel, &places)
             });
             prepared.collect()
         };
@@ -149,6 +162,7 @@ impl<T: Real> Cuda<T> {
             events,
             streams,
             arenas,
+            workspaces,
             layout,
             graph,
             arithmetic,
@@ -326,7 +340,7 @@ impl<T: Real> Drop for Cuda<T> {
         }
         let _alone = exclusive();
         self.captured = None;
-        for arena in &mut self.arenas {
+        for arena in self.arenas.iter_mut().chain(&mut self.workspaces) {
             arena.free();
         }
     }
@@ -484,6 +498,36 @@ fn card(ordinal: usize) -> Result<Arc<Card>> {
     Ok(card)
 }
 
+/// What an arena of a stream has for the blocks that make a tile of a product: how many are done, of
+/// every tile, then their sums.
+#[derive(Clone, Copy)]
+struct Workspace {
+    /// Where the sums begin, in bytes.
+    sums: usize,
+    /// Its size.
+    bytes: usize,
+}
+
+impl Workspace {
+    /// Enough for any of `launches`.
+    fn of<T: Real>(launches: &Launches) -> Workspace {
+        let all = launches.all().map(Launch::workspace);
+        let [sums, done] = all.fold([0; 2], |most, of| [0, 1].map(|i| most[i].max(of[i])));
+        let begin = (done * size_of::<i32>()).next_multiple_of(256);
+        Workspace {
+            sums: begin,
+            bytes: begin + sums * size_of::<T>(),
+        }
+    }
+}
+
+/// Where what the arguments of a launch name lies.
+struct Places<'a> {
+    layout: &'a Layout,
+    arenas: &'a [Arena; 3],
+    workspace: (&'a Arena, Workspace),
+}
+
 /// A kernel ready to launch.
 struct Kernel {
     function: CudaFunction,
@@ -501,8 +545,7 @@ impl Card {
         let bound = self.context.bind_to_thread();
         bound.map_err(|e| failed("taking up the card", e))?;
         let mut kernels = HashMap::new();
-        let lists = [&launches.forward, &launches.backward, &launches.update];
-        for launch in lists.into_iter().flatten() {
+        for launch in launches.all() {
             let key = (launch.kernel, launch.rung);
             if kernels.contains_key(&key) {
                 continue;
@@ -581,12 +624,7 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn new<T: Real>(
-        launch: &Launch,
-        kernel: &Kernel,
-        layout: &Layout,
-        arenas: &[Arena; 3],
-    ) -> Result<Prepared> {
+    fn new<T: Real>(launch: &Launch, kernel: &Kernel, places: &Places) -> Result<Prepared> {
         let declared = &kernel.signature.parameters;
         let (given, name) = (&launch.args, launch.kernel);
         if given.len() != declared.len() || given.len() > MAX_ARGUMENTS {
@@ -603,7 +641,7 @@ impl Prepared {
                     "argument {n} of kernel {name} is {arg:?}, declared {parameter:?}"
                 )));
             }
-            words.push(word::<T>(arg, layout, arenas));
+            words.push(word::<T>(arg, places));
         }
         let dimensions = |[x, y, z]: [u32; 3]| (x, y, z);
         Ok(Prepared {
@@ -652,27 +690,31 @@ fn matches(arg: &Arg, parameter: Parameter) -> bool {
         Arg::In(_) => parameter == Parameter::RealIn,
         Arg::Out(b) if of_labels(b) => parameter == Parameter::IntOut,
         Arg::Out(_) => parameter == Parameter::RealOut,
+        Arg::PartialSums => parameter == Parameter::RealOut,
+        Arg::Arrived => parameter == Parameter::IntOut,
         Arg::Int(_) => parameter == Parameter::Int,
         Arg::Real(_) => parameter == Parameter::Real,
     }
 }
 
 /// The value of an argument as a kernel gets it, in the first bytes of the word.
-fn word<T: Real>(arg: &Arg, layout: &Layout, arenas: &[Arena; 3]) -> u64 {
+fn word<T: Real>(arg: &Arg, places: &Places) -> u64 {
     let mut bytes = [0; 8];
     let mut put = |value: &[u8]| bytes[..value.len()].copy_from_slice(value);
+    let (arena, workspace) = places.workspace;
     match *arg {
         Arg::In(buffer) | Arg::Out(buffer) => {
-            let Span { arena, range } = Span::of(layout, buffer);
+            let Span { arena, range } = Span::of(places.layout, buffer);
             let size = if arena == 2 {
                 size_of::<i32>()
             } else {
                 size_of::<T>()
             };
-            put(bytemuck::bytes_of(
-                &(arenas[arena].base + (range.start * size) as u64),
-            ));
+            let at = places.arenas[arena].base + (range.start * size) as u64;
+            put(bytemuck::bytes_of(&at));
         }
+        Arg::PartialSums => put(bytemuck::bytes_of(&(arena.base + workspace.sums as u64))),
+        Arg::Arrived => put(bytemuck::bytes_of(&arena.base)),
         Arg::Int(value) => put(bytemuck::bytes_of(&value)),
         Arg::Real(value) => put(bytemuck::bytes_of(&T::of(value))),
     }

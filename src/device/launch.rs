@@ -34,6 +34,11 @@ pub enum Arg {
     In(Buffer),
     /// A buffer that the kernel writes, or reads and writes: `real*` or `int*`.
     Out(Buffer),
+    /// Where the blocks that make one tile of a product put their sums, `real*`; each stream has
+    /// memory of its own for it.
+    PartialSums,
+    /// How many of a tile's blocks have done so, `int*`; 0 between launches.
+    Arrived,
     /// `int`.
     Int(i32),
     /// `real`.
@@ -101,6 +106,8 @@ pub struct Launch {
     pub product: Option<Product>,
     /// How that is computed.
     pub rung: Rung,
+    /// Blocks that make one tile of it, each from a part of the terms.
+    pub split_k: usize,
     /// Blocks in x, y, z.
     pub grid: [u32; 3],
     /// Threads of a block in x, y, z.
@@ -144,19 +151,19 @@ impl Launch {
             kernel,
             product: None,
             rung: Rung::default(),
+            split_k: 1,
             grid: grid.map(|n| n.max(1) as u32),
             block: [threads as u32, 1, 1],
             args,
         }
     }
 
-    /// A matrix product, on the plain rung.
+    /// A matrix product, to be put on a rung.
     pub(crate) fn product(kernel: &'static str, product: Product, args: Vec<Arg>) -> Launch {
-        let rung = Rung::default();
-        let launch = Launch::new(kernel, rung.tile.blocks(product), rung.threads(), args);
+        let product = Some(product);
         Launch {
-            product: Some(product),
-            ..launch
+            product,
+            ..Launch::new(kernel, [1; 3], THREADS, args)
         }
     }
 
@@ -166,11 +173,23 @@ impl Launch {
             return self;
         };
         let rung = choose(product);
-        let grid = rung.tile.blocks(product);
+        let (split_k, [x, y, z]) = (rung.split_k(product), rung.tile.blocks(product));
+        let mut args = self.args;
+        args.extend([Arg::PartialSums, Arg::Arrived, Arg::int(split_k)]);
         Launch {
             product: Some(product),
             rung,
-            ..Launch::new(self.kernel, grid, rung.threads(), self.args)
+            split_k,
+            ..Launch::new(self.kernel, [x * split_k, y, z], rung.threads(), args)
+        }
+    }
+
+    /// Elements behind [`Arg::PartialSums`] and [`Arg::Arrived`].
+    pub fn workspace(&self) -> [usize; 2] {
+        let blocks = self.grid.iter().map(|&n| n as usize).product::<usize>();
+        match self.split_k {
+            1 => [0, 0],
+            split_k => [blocks * self.rung.tile.side().pow(2), blocks / split_k],
         }
     }
 
@@ -233,6 +252,12 @@ pub struct Launches {
 }
 
 impl Launches {
+    /// All, in their order.
+    pub fn all(&self) -> impl Iterator<Item = &Launch> {
+        let passes = self.forward.iter().chain(&self.backward);
+        passes.chain(&self.update)
+    }
+
     /// Networks of the kind in `graph` that kernels can count side by side: the update goes over a
     /// parameter of all of them.
     pub fn most_networks<T: Real>(graph: &Graph<T>) -> usize {

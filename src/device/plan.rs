@@ -57,7 +57,7 @@ impl Access {
             match *arg {
                 Arg::In(buffer) => access.reads.push(Span::of(layout, buffer)),
                 Arg::Out(buffer) => access.writes.push(Span::of(layout, buffer)),
-                Arg::Int(_) | Arg::Real(_) => {}
+                Arg::PartialSums | Arg::Arrived | Arg::Int(_) | Arg::Real(_) => {}
             }
         }
         access

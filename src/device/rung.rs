@@ -107,26 +107,35 @@ impl Arithmetic {
     /// - Of a few terms it is on the default rung: loading them takes one or two steps on any, so
     ///   that tensor cores would win nothing for what rounding loses, and a smaller tile nothing at
     ///   all.
-    /// - Else the tile is the largest that gives every multiprocessor of a card a block: a larger
-    ///   one reads each operand less often, and smaller ones are more. Three products of each
-    ///   number that is read are enough for the medium one.
+    /// - Else the tile is the largest that gives every multiprocessor of a card a block, if need be
+    ///   by [several for a tile](Rung::split_k): a larger one reads each operand less often, and
+    ///   smaller ones are more. Three products of each number that is read are enough for the
+    ///   medium one.
     /// - Where none does, the small one it is: the time is that of the steps which a block makes
     ///   one after the other, and there it makes four at once.
     pub fn rung(self, product: Product) -> Rung {
         const FEW_TERMS: usize = 32;
-        // An A100 has 108 of them, an H100 132, large cards for graphics 80 to 170.
-        const MULTIPROCESSORS: usize = 108;
         if product.inner < FEW_TERMS {
             return Rung::default();
         }
-        let fills = |tile: &Tile| tile.blocks(product).iter().product::<usize>() >= MULTIPROCESSORS;
-        let tile = self.tiles().iter().copied().find(fills);
-        Rung {
+        let mut rungs = self.tiles().iter().map(|&tile| Rung {
             arithmetic: self,
-            tile: tile.unwrap_or(Tile::Small),
-        }
+            tile,
+        });
+        let fills = |rung: &Rung| {
+            let blocks = rung.tile.blocks(product).iter().product::<usize>();
+            blocks * rung.split_k(product) >= MULTIPROCESSORS
+        };
+        rungs.find(fills).unwrap_or(Rung {
+            arithmetic: self,
+            tile: Tile::Small,
+        })
     }
 }
+
+/// Multiprocessors of a card for which products are laid out, whatever a card has, so that all give
+/// the same result. An A100 has 108, an H100 132, large cards for graphics 80 to 170.
+const MULTIPROCESSORS: usize = 108;
 
 impl Arithmetic {
     /// The tiles there are for it, the largest first.
@@ -162,6 +171,33 @@ impl Rung {
             (Arithmetic::Plain, _) | (_, Tile::Large) => 256,
             (_, Tile::Medium | Tile::Small) => 128,
         }
+    }
+
+    /// Terms that a block sums up in a step: `DEPTH` of `kernels/linear.cu`.
+    fn depth(self) -> usize {
+        match (self.arithmetic, self.tile) {
+            (_, Tile::Small) => 64,
+            (Arithmetic::Plain, _) | (_, Tile::Large) => 16,
+            (_, Tile::Medium) => 32,
+        }
+    }
+
+    /// Blocks that share a tile of `product`, each with a part of the terms (split-K): as many as
+    /// a card's multiprocessors take at once, so that few tiles of long sums keep it busy too and
+    /// take fewer steps one after the other. Each has some steps at least, since the last to come
+    /// adds up what all have; a large tile, of which that is much, is of one block.
+    pub fn split_k(self, product: Product) -> usize {
+        // What their registers allow: `AT_ONCE` of `kernels/linear.cu`.
+        const THREADS_AT_ONCE: usize = 512 * MULTIPROCESSORS;
+        const STEPS: usize = 4;
+        const MOST: usize = 8;
+        if self.tile == Tile::Large {
+            return 1;
+        }
+        let blocks = self.tile.blocks(product).iter().product::<usize>();
+        let at_once = THREADS_AT_ONCE / (self.threads() * blocks).max(1);
+        let steps = product.inner.div_ceil(self.depth());
+        at_once.min(steps / STEPS).clamp(1, MOST)
     }
 
     /// The macros that `kernels/linear.cu` is compiled with.
@@ -262,7 +298,7 @@ mod tests {
         assert!(error.contains("--precision fp32"), "{error}");
     }
 
-    /// Products of a step on SURF → DeCAF6.
+    /// Products of a step on SURF → DeCAF6, with the blocks of a tile.
     #[test]
     fn the_tile_is_the_largest_that_fills_a_card() {
         let rung = |partitions, rows, cols, inner| {
@@ -272,15 +308,21 @@ mod tests {
                 cols,
                 inner,
             };
-            [Arithmetic::Tf32, Arithmetic::ThreeTf32, Arithmetic::Plain]
-                .map(|arithmetic| arithmetic.rung(product).to_string())
+            [Arithmetic::Tf32, Arithmetic::ThreeTf32, Arithmetic::Plain].map(|arithmetic| {
+                let rung = arithmetic.rung(product);
+                format!("{rung} {}", rung.split_k(product))
+            })
         };
-        assert_eq!(rung(1, 958, 2176, 958), ["tf32 large", "3×tf32 medium", ""]);
-        assert_eq!(rung(1, 958, 528, 958), ["tf32 medium", "3×tf32 medium", ""]);
-        assert_eq!(rung(20, 958, 528, 958), ["tf32 large", "3×tf32 medium", ""]);
-        let small = ["tf32 small", "3×tf32 small", "plain small"];
-        assert_eq!(rung(1, 958, 256, 2176), small);
-        assert_eq!(rung(1, 10, 256, 958), small);
-        assert_eq!(rung(1, 958, 256, 10), ["", "", ""]);
+        let on = |of: [&str; 3]| of.map(str::to_string);
+        let expected = on(["tf32 large 1", "3×tf32 medium 1", " 1"]);
+        assert_eq!(rung(1, 958, 2176, 958), expected);
+        assert_eq!(rung(20, 958, 528, 958), expected);
+        let expected = on(["tf32 medium 3", "3×tf32 medium 3", " 1"]);
+        assert_eq!(rung(1, 958, 528, 958), expected);
+        let expected = on(["tf32 medium 7", "3×tf32 medium 7", " 3"]);
+        assert_eq!(rung(1, 958, 256, 2176), expected);
+        let expected = on(["tf32 small 3", "3×tf32 small 3", "plain small 3"]);
+        assert_eq!(rung(1, 10, 256, 958), expected);
+        assert_eq!(rung(1, 958, 256, 10), on([" 1", " 1", " 1"]));
     }
 }

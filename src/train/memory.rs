@@ -48,8 +48,8 @@ impl Limit {
     }
 
     /// The `given` number of bytes where fewer than the `free` ones of a CUDA device, else these but
-    /// for a reserve: modules, streams, graphs and the driver's rounding take some too, and who else
-    /// uses the card may take more.
+    /// for a reserve: modules, streams, graphs, products whose tiles several blocks make and the
+    /// driver's rounding take some too, and who else uses the card may take more.
     pub fn of_card(given: Option<u64>, free: usize) -> Limit {
         let reserve = CARD_RESERVE.max(free as f64 / 20.0);
         let free = Limit {

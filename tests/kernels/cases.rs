@@ -203,6 +203,10 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
         (64, 64, 64),
         (70, 130, 65),
         (131, 17, 1),
+        // Few tiles of long sums, in each use.
+        (4, 460, 3),
+        (5, 3, 460),
+        (460, 3, 5),
     ] {
         products(&mut cases, sizes);
     }
@@ -262,8 +266,8 @@ pub fn cases<T: Real>() -> Vec<Case<T>> {
 /// Partitions of [`products_side_by_side`] with which they reach every rung.
 pub const SIDE_BY_SIDE: usize = 20;
 
-/// Products of many partitions: in each use some fill a card with tiles of each size, and none is a
-/// multiple of a tile. Without a slope and of unit length, so that results are off by what factors
+/// Products of many partitions: in each use some fill a card with tiles of each size, and with several
+/// blocks for each medium tile, and none is a multiple of a tile. Without a slope and of unit length, so that results are off by what factors
 /// lose in rounding and no more: no sum has another sign for it, and no logit is large.
 pub fn products_side_by_side(partitions: usize) -> Vec<Case<f32>> {
     let mut cases = Cases {
@@ -276,6 +280,8 @@ pub fn products_side_by_side(partitions: usize) -> Vec<Case<f32>> {
         (129, 257, 33),
         (33, 129, 257),
         (129, 70, 130),
+        (33, 257, 129),
+        (257, 129, 33),
     ] {
         layer(&mut cases, rows, inputs, outputs, l2_normalize);
         gram_layer(&mut cases, rows, outputs, l2_normalize);
@@ -751,15 +757,14 @@ impl<T: Real> Case<T> {
     }
 
     /// The kernels of its products and the rungs they are on where large ones are computed in
-    /// `arithmetic`.
-    pub fn rungs(&self, arithmetic: Arithmetic) -> Vec<(&'static str, Rung)> {
+    /// `arithmetic`; and whether several blocks make a tile.
+    pub fn rungs(&self, arithmetic: Arithmetic) -> Vec<(&'static str, Rung, bool)> {
         let mut rungs = Vec::new();
         for &(partitions, times) in &self.runs {
             let graph = self.graph(partitions, times);
             let all = Launches::of(&graph, |product| arithmetic.rung(product));
-            let products = all.forward.iter().chain(&all.backward);
-            let products = products.filter(|launch| launch.product.is_some());
-            rungs.extend(products.map(|launch| (launch.kernel, launch.rung)));
+            let products = all.all().filter(|launch| launch.product.is_some());
+            rungs.extend(products.map(|l| (l.kernel, l.rung, l.split_k > 1)));
         }
         rungs
     }

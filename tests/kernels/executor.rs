@@ -82,8 +82,7 @@ impl<T: Real> HostKernels<T> {
         choose: impl Fn(Product) -> Rung,
     ) -> HostKernels<T> {
         let launches = Launches::of(&graph, choose);
-        let all = launches.forward.iter().chain(&launches.backward);
-        let all = all.chain(&launches.update);
+        let all = launches.all();
         let kernels: HashMap<_, _> = all.map(|l| (l.rung, find(l.rung))).collect();
         for kernels in kernels.values() {
             assert_eq!(kernels.double, T::C_NAME == "double", "the kernels' type");
@@ -111,6 +110,9 @@ impl<T: Real> HostKernels<T> {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
+        let [sums, done] = launch.workspace();
+        // As those of another launch leave them.
+        let (mut sums, mut done) = (vec![T::of(f64::NAN); sums], vec![0; done]);
         let mut values = Vec::new();
         for arg in &launch.args {
             values.push(match *arg {
@@ -122,6 +124,8 @@ impl<T: Real> HostKernels<T> {
                     (memory, true) => Value::RealOut(memory),
                     (memory, false) => Value::IntOut(memory),
                 },
+                Arg::PartialSums => Value::RealOut(Memory::of(&mut sums)),
+                Arg::Arrived => Value::IntOut(Memory::of(&mut done)),
                 Arg::Int(x) => Value::Int(x),
                 Arg::Real(x) => Value::Real(x),
             });
@@ -131,7 +135,11 @@ impl<T: Real> HostKernels<T> {
         let launched = unsafe {
             self.kernels[&launch.rung].launch(launch.kernel, launch.grid, launch.block, &values)
         };
-        launched.map_err(Error::Device)
+        launched.map_err(Error::Device)?;
+        match done.iter().all(|&n: &i32| n == 0) {
+            true => Ok(()),
+            false => Err(Error::Device(format!("{}: {done:?} done", launch.kernel))),
+        }
     }
 
     fn run(&mut self, list: fn(&mut Launches) -> &mut Vec<Launch>) -> Result<()> {

@@ -24,14 +24,15 @@
 //! The checker reports, with kernel, block, thread and line: accesses outside the very buffers
 //! that are passed, and outside shared arrays; writes to `const` buffers; misaligned vectors;
 //! reads of shared memory not yet written, or before an asynchronous copy was waited for; races
-//! within a block between two barriers, within a warp too, and races between blocks; barriers that
-//! some threads do not reach or reach elsewhere; shuffles whose mask names lanes that are not
-//! there; arguments other than the kernel declares; integer overflow.
+//! within a block between two barriers, within a warp too; races between blocks, unless one passes on
+//! what it wrote by fence, atomic and fence; barriers that some threads do not reach or reach
+//! elsewhere; shuffles whose mask names lanes that are not there; arguments other than the kernel
+//! declares; integer overflow.
 //!
 //! What it cannot see: hardware rounding (sums that the compiler contracts to fused
-//! multiply-adds, sums within the tensor cores), the meaning of inline PTX beyond what `host.h` says it is, fences and atomics,
-//! streams and graphs, registers and occupancy, speed. A race is seen where the two accesses are
-//! made in this run, whatever their order; a bug on a path that no case takes is not. In
+//! multiply-adds, sums within the tensor cores), the meaning of inline PTX beyond what `host.h` says
+//! it is, streams and graphs, registers and occupancy, speed. A race is seen where the two accesses
+//! are made in this run, whatever their order; a bug on a path that no case takes is not. In
 //! [`Mode::Plain`](build::Mode) accesses go unchecked.
 
 mod build;

@@ -130,6 +130,36 @@ extern "C" __global__ void read_by_all_blocks(const real *in, real *out, int bro
     if (i || !broken) out[broken && last ? 0 : i] = first;
 }
 
+// The last of all blocks to come reads what each has written; out[0] counts them, from the bits of 2.
+// Three things make that safe.
+static __device__ void sum_of_all(const real *in, real *out, bool barrier, bool fence_before,
+                                  bool fence_after) {
+    SHARED(int, last, 1);
+    const int own = blockIdx.x * 64 + threadIdx.x, all = gridDim.x;
+    if (own) out[own] = in[threadIdx.x];
+    if (barrier) __syncthreads();
+    if (threadIdx.x == 0) {
+        if (fence_before) __threadfence();
+        last[0] = atomicAdd((int *)out, 1) - __float_as_int(2) == all - 1;
+        if (fence_after) __threadfence();
+    }
+    __syncthreads();
+    if (!last[0]) return;
+    real sum = 0;
+    for (int block = 0; block < all; ++block) sum += out[block * 64 + 1 + threadIdx.x % 63];
+    __syncthreads();
+    if (own) out[own] = sum;
+}
+extern "C" __global__ void passed_on_before_all_wrote(const real *in, real *out, int broken) {
+    sum_of_all(in, out, !broken, true, true);
+}
+extern "C" __global__ void passed_on_without_fence(const real *in, real *out, int broken) {
+    sum_of_all(in, out, true, !broken, true);
+}
+extern "C" __global__ void taken_up_without_fence(const real *in, real *out, int broken) {
+    sum_of_all(in, out, true, true, !broken);
+}
+
 // The last warp of a block of 48 threads has 16 lanes.
 extern "C" __global__ void absent_lanes(const real *in, real *out, int broken) {
     const unsigned mask = threadIdx.x < 32 || broken ? 0xffffffffu : 0xffffu;

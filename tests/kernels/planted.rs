@@ -31,7 +31,7 @@ struct Bug {
     threads: u32,
 }
 
-const BUGS: [Bug; 19] = [
+const BUGS: [Bug; 22] = [
     bug("removed_barrier", "race: another thread"),
     bug("removed_warp_barrier", "race: another thread wrote it"),
     bug("removed_second_barrier", "race: another thread"),
@@ -54,6 +54,18 @@ const BUGS: [Bug; 19] = [
         "race between blocks: another read it",
     ),
     between_blocks("read_by_all_blocks", "race between blocks: another read it"),
+    between_blocks(
+        "passed_on_before_all_wrote",
+        "race between blocks: another wrote it",
+    ),
+    between_blocks(
+        "passed_on_without_fence",
+        "race between blocks: another wrote it",
+    ),
+    between_blocks(
+        "taken_up_without_fence",
+        "race between blocks: another wrote it",
+    ),
     Bug {
         threads: 48,
         ..bug("absent_lanes", "names absent lanes ffff0000")

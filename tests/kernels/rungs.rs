@@ -80,6 +80,8 @@ struct Check<'a> {
     rung: Rung,
     kernels: &'a Kernels,
     partitions: usize,
+    /// Blocks that make a tile.
+    parts: usize,
     /// The largest error, as a part of what it may be.
     largest: f64,
 }
@@ -105,13 +107,23 @@ impl Check<'_> {
             inner,
         };
         let mut found = vec![before; partitions * rows * cols];
-        let grid = self.rung.tile.blocks(product).map(|n| n as u32);
+        let [x, y, z] = self.rung.tile.blocks(product);
+        let (blocks, side) = (x * y * z * self.parts, self.rung.tile.side());
+        let (mut sums, mut done) = (vec![f32::NAN; blocks * side * side], vec![0; x * y * z]);
+        let grid = [x * self.parts, y, z].map(|n| n as u32);
         let block = [self.rung.threads() as u32, 1, 1];
-        let arguments = arguments(Memory::of(&mut found));
+        let mut arguments = arguments(Memory::of(&mut found));
+        arguments.extend([
+            Value::RealOut(Memory::of(&mut sums)),
+            Value::IntOut(Memory::of(&mut done)),
+            Value::Int(self.parts as i32),
+        ]);
         // SAFETY: what the arguments point to outlives the launch, and the kernels are checked.
         let launched = unsafe { self.kernels.launch(kernel, grid, block, &arguments) };
-        let of = format!("{kernel}, {:?}, {rows} × {cols}, {inner} terms", self.rung);
+        let (rung, parts) = (self.rung, self.parts);
+        let of = format!("{kernel}, {rung:?} in {parts}, {rows} × {cols}, {inner} terms");
         launched.unwrap_or_else(|e| panic!("{of}: {e}"));
+        assert!(done.iter().all(|&n: &i32| n == 0), "{of}: {done:?}");
         for p in 0..partitions {
             for i in 0..rows {
                 for j in 0..cols {
@@ -223,10 +235,13 @@ fn every_rung(check: impl Fn(&mut Check, [usize; 3])) -> Vec<(Rung, f64)> {
             rung,
             kernels,
             partitions: 1,
+            parts: 1,
             largest: 0.0,
         };
         for (i, shape) in SHAPES.into_iter().enumerate() {
             of.partitions = 1 + i % 2;
+            // With more blocks than there are steps, some have no term.
+            of.parts = [1, 1, 1, 2, 1, 1, 1, 3, 1][i];
             check(&mut of, shape);
         }
         (rung, of.largest)
@@ -277,6 +292,7 @@ fn long_sums_of_three_products_are_rounded_as_those_of_float() {
             rung,
             kernels: executor::project::<f32>(rung, Mode::Plain),
             partitions: 1,
+            parts: 1,
             largest: 0.0,
         };
         let sizes = [8, INNER as i32, 9, 0].map(Value::Int);
@@ -360,7 +376,14 @@ fn three_products_lose_no_nan() {
             let [x, w, b] = [&mut x, &mut w, &mut b].map(|m| Value::RealIn(Memory::of(m)));
             let buffers = [x, w, b, Value::RealOut(Memory::of(&mut y))];
             let sizes = [2, 40, 1, 0].map(Value::Int);
-            let arguments = [&buffers[..], &sizes, &[Value::Real(1.0)]].concat();
+            // One block makes a tile.
+            let (mut sums, mut done) = ([0.0f32; 0], [0i32; 0]);
+            let alone = [
+                Value::RealOut(Memory::of(&mut sums)),
+                Value::IntOut(Memory::of(&mut done)),
+                Value::Int(1),
+            ];
+            let arguments = [&buffers[..], &sizes, &[Value::Real(1.0)], &alone].concat();
             let block = [rung.threads() as u32, 1, 1];
             // SAFETY: the buffers outlive the launch, and have these sizes.
             unsafe { kernels.launch("linear", [1; 3], block, &arguments) }.unwrap();
@@ -420,7 +443,8 @@ fn products_side_by_side_agree_with_the_cpu() {
 }
 
 /// A card that runs the cases runs every rung, in each kernel: those of its tensor cores are reached
-/// by sizes alone, and the large tiles by many partitions.
+/// by sizes alone, and the large tiles by many partitions. So are tiles that several blocks make, but
+/// for some whose sizes the host has no time for.
 #[test]
 fn the_cases_reach_every_rung() {
     for capability in [(8, 0), (9, 0)] {
@@ -445,10 +469,17 @@ fn the_cases_reach_every_rung() {
             "gram_linear",
         ] {
             for rung in Rung::all() {
-                assert!(
-                    reached.contains(&(kernel, rung)),
-                    "no case has {kernel} on {rung:?}, at {capability:?}"
-                );
+                let splits: &[bool] = match (rung.arithmetic, rung.tile) {
+                    (_, Tile::Large) | (Arithmetic::Plain, Tile::Medium) => &[false],
+                    (Arithmetic::Tf32 | Arithmetic::Bf16, Tile::Small) => &[false],
+                    _ => &[false, true],
+                };
+                for &split in splits {
+                    assert!(
+                        reached.contains(&(kernel, rung, split)),
+                        "no case has {kernel} on {rung:?}, split {split}, at {capability:?}"
+                    );
+                }
             }
         }
     }

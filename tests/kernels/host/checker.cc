@@ -32,6 +32,18 @@ static Cell* cells;
 static size_t top, launch_top;
 static uint32_t block, first_block, interval, warp_intervals[32];
 
+// What a block has passed on: by an atomic on `at`, in a thread whose last fence was in `interval`.
+// It is what this thread wrote, and what all wrote before the barrier ahead of the fence.
+struct Passed { const void* at; uint32_t block, interval; uint16_t thread; };
+static std::vector<Passed> passed;
+// Of each thread of the block, the interval of its last fence, or 0.
+static uint32_t fences[1024];
+// What the block's last atomic came after, and what of it a fence since lets this thread see, and all
+// beyond the next barrier.
+static std::vector<Passed> reached, seen;
+static uint32_t seen_interval;
+static unsigned seen_thread;
+
 static Cell* cell(const void* p) { return cells + ((const char*)p - base) / 4; }
 
 static char* place(size_t bytes, Content content, bool writable) {
@@ -81,6 +93,7 @@ const char* checker_begin(Argument* arguments, size_t count) {
             buffers.push_back({from, end, nullptr});
     }
     first_block = block + 1;
+    passed.clear();
     for (Buffer& b : buffers) {
         b.at = place(b.end - b.from, WRITTEN, false);
         if (!b.at) return "its buffers are too large for the checker";
@@ -109,6 +122,9 @@ void checker_block_begin() {
     ++block;
     interval = 1;
     memset(warp_intervals, 0, sizeof warp_intervals);
+    memset(fences, 0, sizeof fences);
+    reached.clear();
+    seen.clear();
 }
 void checker_barrier() { ++interval; }
 void checker_warp_barrier(unsigned warp) { ++warp_intervals[warp]; }
@@ -119,10 +135,18 @@ void checker_pending(const void* p, size_t bytes) {
 
 static unsigned warp_of(const Access& a) { return a.thread >> 5; }
 
+// Whether this block sees what another has done.
+static bool passed_on(const Access& then, const Access& now) {
+    if (now.thread != seen_thread && now.interval <= seen_interval) return false;
+    return std::any_of(seen.begin(), seen.end(), [&](const Passed& p) {
+        return p.block == then.block && (then.thread == p.thread || then.interval < p.interval);
+    });
+}
+
 // Whether an earlier access may happen at the same time as `now`.
 static bool concurrent(const Access& then, const Access& now) {
     if (then.block < first_block) return false;
-    if (then.block != now.block) return true;
+    if (then.block != now.block) return !passed_on(then, now);
     if (then.thread == now.thread || then.interval != now.interval) return false;
     return warp_of(then) != warp_of(now) || then.warp_interval == now.warp_interval;
 }
@@ -152,6 +176,25 @@ static void note_read(Cell& c, const Access& now) {
         c.readers |= SAME_WARP;
     }
     c.read = now;
+}
+
+void checker_fence() {
+    fences[thread_index()] = interval;
+    if (reached.empty()) return;
+    seen = reached;
+    seen_interval = interval;
+    seen_thread = thread_index();
+}
+
+// Atomics do not race with each other: only what else is done there is noted.
+void checker_atomic(const void* p, size_t bytes, const void* pc) {
+    const Cell before = *cell(p);
+    checker_access(p, bytes, true, pc);
+    cell(p)->write = before.write;
+    for (const Passed& other : passed)
+        if (other.at == p) reached.push_back(other);
+    const unsigned thread = thread_index();
+    if (fences[thread]) passed.push_back({p, block, fences[thread], (uint16_t)thread});
 }
 
 void checker_access(const void* p, size_t bytes, bool write, const void* pc) {

@@ -27,6 +27,8 @@ void checker_block_begin();
 void checker_barrier();
 void checker_warp_barrier(unsigned warp);
 void* checker_shared(size_t bytes);
+void checker_fence();
+void checker_atomic(const void* p, size_t bytes, const void* pc);
 // Accesses on behalf of asynchronous copies.
 void checker_access(const void* p, size_t bytes, bool write, const void* pc);
 void checker_pending(const void* p, size_t bytes);
@@ -37,6 +39,8 @@ inline void checker_block_begin() {}
 inline void checker_barrier() {}
 inline void checker_warp_barrier(unsigned) {}
 inline void* checker_shared(size_t) { return nullptr; }
+inline void checker_fence() {}
+inline void checker_atomic(const void*, size_t, const void*) {}
 inline void checker_access(const void*, size_t, bool, const void*) {}
 inline void checker_pending(const void*, size_t) {}
 #endif

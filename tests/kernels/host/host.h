@@ -49,6 +49,9 @@ void barrier(const char* file, int line);
 void warp_barrier(unsigned mask, const char* file, int line);
 void shuffle(unsigned mask, void* value, size_t bytes, unsigned from, const char* file, int line);
 unsigned ballot(unsigned mask, bool vote, const char* file, int line);
+// What blocks pass on to each other.
+void fence();
+int atomic_add(int* to, int value);
 // Asynchronous copies to shared memory; they take place when they are waited for.
 void copy_async(void* to, const void* from, size_t bytes, bool inside);
 void copy_commit();
@@ -88,6 +91,9 @@ template <class T> T __shfl_down_sync(unsigned mask, T value, unsigned by, int w
 static inline unsigned __ballot_sync(unsigned mask, int vote, HOST_SITE) {
     return host::ballot(mask, vote != 0, file, line);
 }
+
+static inline void __threadfence() { host::fence(); }
+static inline int atomicAdd(int* to, int value) { return host::atomic_add(to, value); }
 
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 template <class T> T __ldg(const T* p) { return *p; }

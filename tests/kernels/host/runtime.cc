@@ -293,6 +293,15 @@ void mma_bf16(float* d, const unsigned* a, const unsigned* b, const char* file, 
     mma(MMA_BF16, {d, a, b}, file, line);
 }
 
+// ---- what blocks pass on to each other ------------------------------------------------------
+void fence() { checker_fence(); }
+int atomic_add(int* to, int value) {
+    checker_atomic(to, sizeof *to, __builtin_return_address(0));
+    const int before = *to;
+    *to += value;
+    return before;
+}
+
 // ---- asynchronous copies --------------------------------------------------------------------
 void copy_async(void* to, const void* from, size_t bytes, bool inside) {
     const void* pc = __builtin_return_address(0);
