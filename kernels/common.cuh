@@ -182,20 +182,5 @@ __device__ __forceinline__ real add_warps(real x, real *sums) {
     return x;
 }
 
-// Whether this block is the last of `all` to come here; it then sees what the others have written
-// before. `arrived` is 0 before, and after the last has come.
-__device__ __forceinline__ bool comes_last(int *arrived, int all) {
-    SHARED(int, last, 1);
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        __threadfence();
-        last[0] = atomicAdd(arrived, 1) + 1 == all;
-        __threadfence();
-        if (last[0]) *arrived = 0;
-    }
-    __syncthreads();
-    return last[0];
-}
-
 // −∞, without a header.
 #define NEGATIVE_INFINITY log((real)0)

@@ -59,6 +59,21 @@ __device__ __forceinline__ void add_tiles(const real *from, int tiles, Out out) 
     }
 }
 
+// Whether this block is the last of `all` to come here; it then sees what the others have written
+// before. `arrived` is 0 before, and again after the last has come.
+__device__ __forceinline__ bool comes_last(int *arrived, int all) {
+    SHARED(int, last, 1);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        __threadfence();
+        last[0] = atomicAdd(arrived, 1) + 1 == all;
+        __threadfence();
+        if (last[0]) *arrived = 0;
+    }
+    __syncthreads();
+    return last[0];
+}
+
 // Calls out(i, j, sum) for every entry of the tile of ROWS × COLS of a rows × cols matrix: of a
 // tile that several blocks make the last of them does. each(visit) calls visit(i, j, sum) for every
 // entry, from (0, 0), of what the block has summed up.

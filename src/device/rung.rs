@@ -69,6 +69,10 @@ pub struct Product {
     pub inner: usize,
 }
 
+/// Multiprocessors of a card for which products are laid out, whatever a card has, so that all give
+/// the same result. An A100 has 108, an H100 132, large cards for graphics 80 to 170.
+const MULTIPROCESSORS: usize = 108;
+
 impl Precision {
     /// What large products of numbers `T` are computed in on a card of compute capability
     /// `(major, minor)`.
@@ -131,13 +135,7 @@ impl Arithmetic {
             tile: Tile::Small,
         })
     }
-}
 
-/// Multiprocessors of a card for which products are laid out, whatever a card has, so that all give
-/// the same result. An A100 has 108, an H100 132, large cards for graphics 80 to 170.
-const MULTIPROCESSORS: usize = 108;
-
-impl Arithmetic {
     /// The tiles there are for it, the largest first.
     fn tiles(self) -> &'static [Tile] {
         match self {

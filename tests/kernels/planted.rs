@@ -170,8 +170,8 @@ fn launches_that_the_kernel_does_not_declare_are_reported() {
     assert!(report.contains("no kernel named absent"), "{report}");
 }
 
-/// Every barrier, and every wait for copies, of the project's kernel files is there for a reason that
-/// a case shows; those of the matrix products on one of their rungs.
+/// Every barrier, wait for copies and fence of the project's kernel files is there for a reason that a
+/// case shows; those of the matrix products on one of their rungs.
 #[test]
 fn a_barrier_removed_from_any_kernel_is_reported() {
     let rung = |arithmetic, tile| Rung { arithmetic, tile };
@@ -186,7 +186,7 @@ fn a_barrier_removed_from_any_kernel_is_reported() {
             "linear" => ("70 x 130 to 65", [&[Rung::default()], &others[..]].concat()),
             name => (name, vec![Rung::default()]),
         };
-        let waits = ["__syncthreads();", "copy_wait<0>();"];
+        let waits = ["__syncthreads();", "copy_wait<0>();", "__threadfence();"];
         let waits = waits.map(|wait| source.text.match_indices(wait));
         for (at, wait) in waits.into_iter().flatten() {
             let (before, after) = source.text.split_at(at);
@@ -194,7 +194,19 @@ fn a_barrier_removed_from_any_kernel_is_reported() {
             let text = format!("{before};{}", &after[wait.len()..]);
             let mut sources = SOURCES.to_vec();
             sources[file].text = text.leak();
-            let report = rungs.iter().find_map(|&rung| {
+            // The rungs that have it.
+            let within = |name: &str| {
+                let (begin, end) = (
+                    format!("namespace {name} {{"),
+                    format!("}}  // namespace {name}"),
+                );
+                before.contains(&begin) && after.contains(&end)
+            };
+            let mut having = rungs.iter().filter(|rung| match rung.arithmetic {
+                Arithmetic::Plain => !within("tensor"),
+                _ => !within("plain"),
+            });
+            let report = having.find_map(|&rung| {
                 let changed = match rung == Rung::default() {
                     true => &sources[..],
                     false => &sources[file..=file],
@@ -218,7 +230,12 @@ fn a_barrier_removed_from_any_kernel_is_reported() {
                 panic!("{name}.cu works without {wait} at line {line}");
             });
             println!("{name}.cu without line {line}: {report}");
-            let expected = ["race: ", "unwritten shared memory", "copy not waited for"];
+            let expected = [
+                "race: ",
+                "race between blocks: ",
+                "unwritten shared memory",
+                "copy not waited for",
+            ];
             assert!(expected.iter().any(|e| report.contains(e)), "{report}");
         }
     }
