@@ -814,7 +814,7 @@ fn npy_holds_features_alone() {
     );
     noted(&read_back.notes, "no labels");
     noted(&read_back.notes, "keys of features and labels play no part");
-    noted(&read_back.notes, "label column plays no part");
+    noted(&read_back.notes, "names of columns play no part");
     refused(
         read(
             "x.npy",
@@ -978,6 +978,59 @@ fn csv_label_columns() {
         csv("1\n2\n", "last"),
         &["single column", "--label-column none"],
     );
+}
+
+#[test]
+fn csv_columns_that_are_no_features() {
+    let ignoring = |text: &str, column: &str, ignored: &str| {
+        let keys = Keys {
+            label_column: column.parse().unwrap(),
+            ignored_columns: ignored.split(',').map(str::to_string).collect(),
+            ..Keys::default()
+        };
+        read("some.csv", text, &keys)
+    };
+    // The label is the first or last of those that are left; what is left out may be words.
+    for (text, column, ignored) in [
+        ("id,a,b,class\nx,3,4,1\ny,0,2,2\n", "last", "id"),
+        (
+            "a,class,b, Remark ,id\n3,1,4,,x\n0,2,2,!,y\n",
+            "class",
+            "remark,id",
+        ),
+        ("id,class,a,b\n7,1,3,4\n8,2,0,2\n", "first", "id"),
+        ("a,b,class,by\n3,4,1,x\n0,2,2,x\n", "last", "by"),
+        (",0,1,2,class\n0,3,4,9,1\n1,0,2,9,2\n", "last", "2"),
+    ] {
+        let read_back = ignoring(text, column, ignored).unwrap();
+        close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+        assert_eq!(read_back.labels, integers(&[Some(1), Some(2)]), "{text}");
+        assert_eq!(read_back.columns.map(|names| names.len()), Some(2));
+    }
+    let text = "a,b,class\n3,4,1\n0,2,2\n";
+    let read_back = ignoring(text, "last", "name").unwrap();
+    close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+    noted(
+        &read_back.notes,
+        "no column called name; its first line is a, b, class",
+    );
+    let words = "a,by,class\n3,x,1\n";
+    refused(
+        csv(words, "last"),
+        &["`x` is no number", "--ignore-columns"],
+    );
+    refused(
+        ignoring(text, "class", "class"),
+        &["class", "labels and be left out"],
+    );
+    refused(ignoring(text, "last", "a,b"), &["no column of features"]);
+    refused(
+        ignoring(text, "last", "a,b,class"),
+        &["no column of features"],
+    );
+    // Without a header nothing is called so.
+    let read_back = ignoring("3,4,1\n0,2,2\n", "last", "name").unwrap();
+    noted(&read_back.notes, "no column called name");
 }
 
 #[test]

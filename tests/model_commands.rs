@@ -533,6 +533,13 @@ fn inspection_of_data() {
         assert!(shown.contains(words), "{words:?} is not in:\n{shown}");
     }
 
+    let shown = passes(
+        at,
+        "inspect d.csv --label-column kind --ignore-columns height",
+    );
+    assert!(shown.contains("column 3 `height`"), "{shown}");
+    assert!(shown.contains("left out"), "{shown}");
+
     write(at, "i.csv", ",0,1,label\n0,1,2,a\n1,2,1,b\n");
     let found = json(at, "inspect i.csv --json");
     let roles = found["fields"].as_array().unwrap().iter();

@@ -35,6 +35,11 @@ pub(super) struct FieldArgs {
     /// Column of the labels in .csv files: first, last, none, or its name in the header
     #[arg(long, value_name = "COLUMN", default_value = "last")]
     pub label_column: LabelColumn,
+
+    /// Columns of .csv files that are no features (identifiers, remarks), by their names in the
+    /// header, separated by commas
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub ignore_columns: Vec<String>,
 }
 
 impl FieldArgs {
@@ -44,6 +49,7 @@ impl FieldArgs {
             features: self.features_key.clone(),
             labels: self.labels_key.clone(),
             label_column: self.label_column.clone(),
+            ignored_columns: self.ignore_columns.clone(),
         }
     }
 }
@@ -98,6 +104,10 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub source_labels_key: Vec<String>,
 
+    /// --label-column for the source alone
+    #[arg(long, value_name = "COLUMN")]
+    pub source_label_column: Option<LabelColumn>,
+
     /// --features-key for the target alone
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub target_features_key: Vec<String>,
@@ -105,6 +115,10 @@ pub(super) struct TrainArgs {
     /// --labels-key for the target alone
     #[arg(long, value_name = "KEY", value_delimiter = ',')]
     pub target_labels_key: Vec<String>,
+
+    /// --label-column for the target alone
+    #[arg(long, value_name = "COLUMN")]
+    pub target_label_column: Option<LabelColumn>,
 
     /// Values of the method's options that are not given: the paper's as released, or ours, which
     /// change initialisation, schedule and normalisation and add a vote and pseudo-labels
@@ -733,7 +747,7 @@ impl TrainArgs {
 
     /// How the fields of the source file and of the target file are found.
     pub fn keys(&self) -> [Keys; 2] {
-        let keys = |features: &Vec<String>, labels: &Vec<String>| {
+        let keys = |features: &Vec<String>, labels: &Vec<String>, column: &Option<LabelColumn>| {
             let or = |own: &Vec<String>, both: &Vec<String>| {
                 if own.is_empty() {
                     both.clone()
@@ -744,12 +758,21 @@ impl TrainArgs {
             Keys {
                 features: or(features, &self.fields.features_key),
                 labels: or(labels, &self.fields.labels_key),
-                label_column: self.fields.label_column.clone(),
+                label_column: column.as_ref().unwrap_or(&self.fields.label_column).clone(),
+                ignored_columns: self.fields.ignore_columns.clone(),
             }
         };
         [
-            keys(&self.source_features_key, &self.source_labels_key),
-            keys(&self.target_features_key, &self.target_labels_key),
+            keys(
+                &self.source_features_key,
+                &self.source_labels_key,
+                &self.source_label_column,
+            ),
+            keys(
+                &self.target_features_key,
+                &self.target_labels_key,
+                &self.target_label_column,
+            ),
         ]
     }
 
@@ -854,17 +877,25 @@ impl TrainArgs {
             }
         }
         let [source, target] = self.keys();
+        let columns = [&source, &target].map(|keys| text(keys.label_column.to_string()));
+        match columns {
+            [source, target] if source == target => set("label-column", source),
+            [source, target] => {
+                set("source-label-column", source);
+                set("target-label-column", target);
+            }
+        }
         for (name, keys) in [
             ("source-features-key", source.features),
             ("source-labels-key", source.labels),
             ("target-features-key", target.features),
             ("target-labels-key", target.labels),
+            ("ignore-columns", source.ignored_columns),
         ] {
             if !keys.is_empty() {
                 set(name, keys.into_iter().map(text).collect::<Vec<_>>().into());
             }
         }
-        set("label-column", text(self.fields.label_column.to_string()));
         if let Labelling::PerClass(n) = labelling {
             set("labelled-per-class", count(*n));
         }

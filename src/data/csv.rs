@@ -1,13 +1,13 @@
 //! Comma-separated values: a sample per line, one column with the label. A column that numbers or
 //! names the rows, as pandas and R write it, is known by its place, the first, and by its header,
-//! which is empty or pandas' `Unnamed: 0`; it is left out. Semicolons and tabs separate cells too,
-//! where the first lines say so.
+//! which is empty or pandas' `Unnamed: 0`; it is left out, and so are columns that the user names.
+//! Semicolons and tabs separate cells too, where the first lines say so.
 
 use csv::{ByteRecord, Reader, ReaderBuilder, StringRecord};
 
 use super::arrays::{Cause, legible, one_line};
 use super::domain::{Labels, Part};
-use super::{Label, LabelColumn, Matrix};
+use super::{Keys, Label, LabelColumn, Matrix, Role};
 use crate::memory::affordable;
 
 /// A first line of column numbers could be data; with this many it is not.
@@ -20,7 +20,7 @@ const SAMPLED: usize = 20;
 pub(super) fn read(
     name: &str,
     bytes: &[u8],
-    label: &LabelColumn,
+    keys: &Keys,
     needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<Part> {
@@ -29,12 +29,12 @@ pub(super) fn read(
     let bytes = utf8(bytes)?;
     let separator = separator(bytes);
     let by = match separator {
-        b',' => return rows(name, bytes, separator, label, needed, notes),
+        b',' => return rows(name, bytes, separator, keys, needed, notes),
         b';' => "cells are separated by semicolons",
         _ => "cells are separated by tabs",
     };
     notes.push(by.to_string());
-    rows(name, bytes, separator, label, needed, notes).map_err(|cause| format!("{cause} ({by})"))
+    rows(name, bytes, separator, keys, needed, notes).map_err(|cause| format!("{cause} ({by})"))
 }
 
 /// The bytes without the mark before them that says that they are UTF-8.
@@ -91,7 +91,7 @@ fn rows(
     name: &str,
     bytes: &[u8],
     separator: u8,
-    label: &LabelColumn,
+    keys: &Keys,
     needed: Labels,
     notes: &mut Vec<String>,
 ) -> Cause<Part> {
@@ -103,7 +103,7 @@ fn rows(
         .next()
         .ok_or("is empty: a sample per line is needed")??;
     let width = first.len();
-    let layout = Layout::of(&first, label)?;
+    let layout = Layout::of(&first, keys)?;
     if layout.header
         && layout
             .features(&first)
@@ -114,6 +114,16 @@ fn rows(
     for column in 1..=layout.index {
         notes.push(format!(
             "column {column}, which the header gives no name, was taken for the rows' index and left out"
+        ));
+    }
+    let missing = keys
+        .ignored_columns
+        .iter()
+        .filter(|name| column(&first, name).is_none());
+    for name in missing {
+        notes.push(format!(
+            "no column to leave out: {}",
+            no_column(&first, name)
         ));
     }
     let mut features = Matrix {
@@ -236,13 +246,13 @@ fn is_quoted(bytes: &[u8], column: usize, separator: u8) -> Option<bool> {
 }
 
 /// The cells of the first line, and what they are.
-pub(super) fn outline(bytes: &[u8], label: &LabelColumn) -> Cause<(Vec<String>, Layout)> {
+pub(super) fn outline(bytes: &[u8], keys: &Keys) -> Cause<(Vec<String>, Layout)> {
     let bytes = utf8(bytes)?;
     let mut reader = reader(bytes, separator(bytes));
     let first = reader.records().next();
     let first = first.ok_or("is empty: a sample per line is needed")?;
     let first = first.map_err(|e| legible(&e.to_string()))?;
-    let layout = Layout::of(&first, label)?;
+    let layout = Layout::of(&first, keys)?;
     let cells = first.iter().map(|cell| cell.trim().to_string());
     Ok((cells.collect(), layout))
 }
@@ -253,12 +263,17 @@ pub(super) struct Layout {
     pub index: usize,
     /// The column of the labels.
     pub label: Option<usize>,
+    /// Columns that are left out as the user wishes.
+    pub ignored: Vec<usize>,
     pub header: bool,
 }
 
 impl Layout {
-    fn of(first: &StringRecord, label: &LabelColumn) -> Cause<Layout> {
-        let column = label_column(first, label)?;
+    fn of(first: &StringRecord, keys: &Keys) -> Cause<Layout> {
+        let label = &keys.label_column;
+        let ignored = keys.ignored_columns.iter();
+        let ignored: Vec<usize> = ignored.filter_map(|name| column(first, name)).collect();
+        let column = label_column(first, label, &ignored)?;
         let mut words = first[0].split_whitespace();
         if first.len() == 1 && words.next().and_then(number).is_some() && words.next().is_some() {
             return Err("separates cells by spaces: separate them by commas, as numpy.savetxt does with delimiter=\",\"".to_string());
@@ -274,14 +289,17 @@ impl Layout {
         let mut layout = Layout {
             index: cells.by_ref().take_while(unnamed).count(),
             label: column,
+            ignored,
             header: true,
         };
-        let named = matches!(label, LabelColumn::Named(_));
+        let label_named = matches!(label, LabelColumn::Named(_));
+        let named = label_named || !layout.ignored.is_empty();
         if !layout.has_header(first, named) {
             layout.index = 0;
             layout.header = false;
+            layout.ignored.clear();
         }
-        if !layout.header && named {
+        if !layout.header && label_named {
             return Err(format!(
                 "has no header, so no label column called {label}: pass first, last or none"
             ));
@@ -294,7 +312,7 @@ impl Layout {
 
     /// Whether the first line names columns: something in it that is no number, or their own numbers,
     /// or growing ones (wavelengths, years) beside what is called as columns of labels are or, where
-    /// they are `named`, is called so.
+    /// columns are `named`, is called so.
     fn has_header(&self, first: &StringRecord, named: bool) -> bool {
         const USUAL: [&str; 7] = [
             "label", "labels", "class", "classes", "target", "category", "y",
@@ -318,36 +336,62 @@ impl Layout {
     }
 
     /// Cells of features, with their columns.
-    fn features<'a>(&self, line: &'a StringRecord) -> impl Iterator<Item = (usize, &'a str)> {
-        let (index, label) = (self.index, self.label);
+    fn features<'a>(&'a self, line: &'a StringRecord) -> impl Iterator<Item = (usize, &'a str)> {
         let cells = line.iter().map(str::trim).enumerate();
-        cells.filter(move |&(i, _)| i >= index && Some(i) != label)
+        cells.filter(|&(i, _)| self.role(i) == Some(Role::Features))
+    }
+
+    /// What is in column `i`.
+    pub fn role(&self, i: usize) -> Option<Role> {
+        if Some(i) == self.label {
+            Some(Role::Labels)
+        } else if i < self.index || self.ignored.contains(&i) {
+            None
+        } else {
+            Some(Role::Features)
+        }
     }
 }
 
-/// Which column holds the labels.
-fn label_column(first: &StringRecord, label: &LabelColumn) -> Cause<Option<usize>> {
-    let LabelColumn::Named(name) = label else {
-        return Ok(match label {
-            LabelColumn::First => Some(0),
-            LabelColumn::Absent => None,
-            _ => Some(first.len() - 1),
-        });
-    };
+/// Which column holds the labels, first and last being counted among those that are not `ignored`.
+fn label_column(
+    first: &StringRecord,
+    label: &LabelColumn,
+    ignored: &[usize],
+) -> Cause<Option<usize>> {
+    let mut others = (0..first.len()).filter(|i| !ignored.contains(i));
+    match label {
+        LabelColumn::First => Ok(others.next()),
+        LabelColumn::Last => Ok(others.next_back()),
+        LabelColumn::Absent => Ok(None),
+        LabelColumn::Named(name) => match column(first, name) {
+            Some(i) if ignored.contains(&i) => Err(format!(
+                "column {} cannot both hold the labels and be left out",
+                legible(name)
+            )),
+            None => Err(no_column(first, name)),
+            found => Ok(found),
+        },
+    }
+}
+
+/// The column that the header calls so, in other letters at least.
+fn column(first: &StringRecord, name: &str) -> Option<usize> {
     let mut cells = first.iter().map(str::trim);
     let exact = cells.clone().position(|cell| cell == name);
-    let found = exact.or_else(|| cells.position(|cell| cell.eq_ignore_ascii_case(name)));
-    found.map(Some).ok_or_else(|| {
-        let mut shown: Vec<String> = first.iter().take(30).map(legible).collect();
-        if first.len() > shown.len() {
-            shown.push("…".to_string());
-        }
-        format!(
-            "has no column called {}; its first line is {}",
-            legible(name),
-            shown.join(", ")
-        )
-    })
+    exact.or_else(|| cells.position(|cell| cell.eq_ignore_ascii_case(name)))
+}
+
+fn no_column(first: &StringRecord, name: &str) -> String {
+    let mut shown: Vec<String> = first.iter().take(30).map(legible).collect();
+    if first.len() > shown.len() {
+        shown.push("…".to_string());
+    }
+    format!(
+        "has no column called {}; its first line is {}",
+        legible(name),
+        shown.join(", ")
+    )
 }
 
 fn number(cell: &str) -> Option<f64> {
@@ -369,7 +413,9 @@ fn refusal(cell: &str) -> String {
         }
         _ => {
             let shown: String = one_line(cell).chars().take(40).collect();
-            format!("`{shown}` is no number; --label-column chooses the label column")
+            format!(
+                "`{shown}` is no number; --label-column chooses the label column, --ignore-columns leaves out others"
+            )
         }
     }
 }

@@ -137,13 +137,7 @@ pub(super) fn parse(
                 &mut Vec::new(),
             )?
         }
-        Format::Csv => vec![csv::read(
-            name,
-            bytes,
-            &keys.label_column,
-            labels,
-            &mut notes,
-        )?],
+        Format::Csv => vec![csv::read(name, bytes, keys, labels, &mut notes)?],
     };
     let keyed = !keys.features.is_empty() || !keys.labels.is_empty();
     if keyed && matches!(format, Format::Npy | Format::Csv) {
@@ -152,8 +146,9 @@ pub(super) fn parse(
     if format == Format::Npy {
         notes.push("a .npy file has no labels; .npz or .csv can hold them".to_string());
     }
-    if format != Format::Csv && keys.label_column != LabelColumn::default() {
-        notes.push("the label column plays no part in this format".to_string());
+    let columns = keys.label_column != LabelColumn::default() || !keys.ignored_columns.is_empty();
+    if format != Format::Csv && columns {
+        notes.push("names of columns play no part in this format".to_string());
     }
     join(name, parts, notes)
 }

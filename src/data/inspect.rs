@@ -134,43 +134,30 @@ fn arrays(file: &dyn Arrays, keys: &Keys) -> Vec<Field> {
     file.entries().iter().enumerate().map(field).collect()
 }
 
-/// Columns of a `.csv`: the index, and those of the features before and after that of the labels.
+/// Columns of a `.csv`, neighbours of one kind together.
 fn columns(bytes: &[u8], keys: &Keys) -> Cause<Vec<Field>> {
-    let (first, layout) = csv::outline(bytes, &keys.label_column)?;
+    let (first, layout) = csv::outline(bytes, keys)?;
     let name = |at: usize| match layout.header {
         true => format!("column {} `{}`", at + 1, first[at]),
         false => format!("column {}", at + 1),
     };
-    let mut fields = Vec::new();
-    let mut add = |from: usize, to: usize, role: Option<Role>| {
-        if from < to {
-            let name = match to - from {
-                1 => name(from),
-                _ => format!("{} to {}", name(from), name(to - 1)),
-            };
-            let kind = match role {
-                Some(Role::Features) => "numbers",
-                Some(Role::Labels) => "integers or text",
-                None => "the rows' index",
-            };
-            fields.push(Field {
-                name,
-                shape: vec![(to - from) as u64],
-                kind: kind.to_string(),
-                role,
-            });
-        }
+    let kind = |at: usize| match layout.role(at) {
+        Some(Role::Features) => "numbers",
+        Some(Role::Labels) => "integers or text",
+        None if at < layout.index => "the rows' index",
+        None => "left out",
     };
-    add(0, layout.index, None);
-    match layout.label {
-        None => add(layout.index, first.len(), Some(Role::Features)),
-        Some(label) => {
-            add(layout.index, label, Some(Role::Features));
-            add(label, label + 1, Some(Role::Labels));
-            add(label + 1, first.len(), Some(Role::Features));
-        }
-    }
-    Ok(fields)
+    let all: Vec<usize> = (0..first.len()).collect();
+    let fields = all.chunk_by(|&a, &b| kind(a) == kind(b)).map(|run| Field {
+        name: match run {
+            &[one] => name(one),
+            run => format!("{} to {}", name(run[0]), name(run[run.len() - 1])),
+        },
+        shape: vec![run.len() as u64],
+        kind: kind(run[0]).to_string(),
+        role: layout.role(run[0]),
+    });
+    Ok(fields.collect())
 }
 
 impl Reading {

@@ -15,6 +15,8 @@ pub struct Keys {
     pub labels: Vec<String>,
     /// The label column (`.csv`).
     pub label_column: LabelColumn,
+    /// Columns that are left out, as the header calls them (`.csv`).
+    pub ignored_columns: Vec<String>,
 }
 
 /// The column of a `.csv` file that holds the labels.

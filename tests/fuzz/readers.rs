@@ -209,16 +209,19 @@ fn domain(path: &Path, variant: usize) -> Outcome {
             label_column: LabelColumn::First,
             features: own(&["T", "U"]),
             labels: own(&["T_Label"]),
+            ignored_columns: own(&["0", "a"]),
         },
         2 => Keys {
             label_column: LabelColumn::Absent,
             features: own(&["labels"]),
             labels: own(&["fts"]),
+            ignored_columns: Vec::new(),
         },
         _ => Keys {
             label_column: LabelColumn::Named("class".to_string()),
             features: own(&["fts"]),
             labels: Vec::new(),
+            ignored_columns: own(&["b", "class"]),
         },
     };
     read_domain(path, &keys).map(|domain| sound(&domain))
