@@ -27,12 +27,18 @@ enum {
              // small has more blocks, and they take fewer steps one after the other
 };
 
-// Where there are few tiles, several blocks make each, next to each other in the grid's x, each from
-// a part of the terms. The last to arrive adds up the sums of all.
+// Where tiles are too few to keep a card busy, several blocks make each, next to each other in the
+// grid's x, each from a part of the terms. The last to arrive adds up the sums of all.
 struct SplitK {
     real *sums;    // every block's
     int *arrived;  // of each tile, the blocks whose sums are there; 0 between launches
     int parts;     // blocks of a tile
+
+    // The tile's column in the grid of tiles.
+    __device__ __forceinline__ int tile_j() const { return blockIdx.x / parts; }
+
+    // Which of the tile's blocks this is.
+    __device__ __forceinline__ int part() const { return blockIdx.x % parts; }
 };
 
 // The terms of this block, from `begin` to `end`, in whole steps of DEPTH as far as there are.
@@ -40,59 +46,61 @@ template <int DEPTH>
 struct Terms {
     int begin, end;
 
-    __device__ __forceinline__ Terms(int parts, int inner) {
-        const int steps = (inner + DEPTH - 1) / DEPTH, part = blockIdx.x % parts;
-        begin = (int)((long long)steps * part / parts) * DEPTH;
-        end = min((int)((long long)steps * (part + 1) / parts) * DEPTH, inner);
+    __device__ __forceinline__ Terms(SplitK split, int inner) {
+        const int steps = (inner + DEPTH - 1) / DEPTH, part = split.part();
+        begin = steps * part / split.parts * DEPTH;
+        end = min(steps * (part + 1) / split.parts * DEPTH, inner);
     }
 };
 
-// Calls out(i, j, sum) for every entry of a tile of ROWS × COLS: the sum, in their order, of `tiles`
-// tiles, PITCH words from one of their rows to the next.
-template <int ROWS, int COLS, int PITCH, typename Out>
-__device__ __forceinline__ void add_tiles(const real *from, int tiles, Out out) {
-    for (int at = threadIdx.x; at < ROWS * COLS; at += blockDim.x) {
-        real sum = 0;
-#pragma unroll 4
-        for (int n = 0; n < tiles; n++) sum += from[(n * ROWS + at / COLS) * PITCH + at % COLS];
-        out(at / COLS, at % COLS, sum);
-    }
-}
-
 // Whether this block is the last of `all` to come here; it then sees what the others have written
-// before. `arrived` is 0 before, and again after the last has come.
-__device__ __forceinline__ bool comes_last(int *arrived, int all) {
-    SHARED(int, last, 1);
+// before. `arrived` is 0 before, and again after the last has come; `shared` is a word of shared memory.
+__device__ __forceinline__ bool comes_last(int *arrived, int all, real *shared) {
     __syncthreads();
     if (threadIdx.x == 0) {
         __threadfence();
-        last[0] = atomicAdd(arrived, 1) + 1 == all;
+        const bool last = atomicAdd(arrived, 1) + 1 == all;
         __threadfence();
-        if (last[0]) *arrived = 0;
+        if (last) *arrived = 0;
+        *shared = last;
     }
     __syncthreads();
-    return last[0];
+    return *shared != 0;
 }
 
-// Calls out(i, j, sum) for every entry of the tile of ROWS × COLS of a rows × cols matrix: of a
-// tile that several blocks make the last of them does. each(visit) calls visit(i, j, sum) for every
-// entry, from (0, 0), of what the block has summed up.
-template <int ROWS, int COLS, typename Each, typename Out>
-__device__ __forceinline__ void put_tile(SplitK split, int rows, int cols, Each each, Out out) {
-    const int parts = split.parts, tile_j = blockIdx.x / parts, part = blockIdx.x % parts;
-    const int i0 = blockIdx.y * ROWS, j0 = tile_j * COLS;
-    const auto put_inside = [&](int i, int j, real sum) {
-        if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
-    };
-    if (parts == 1) {
-        each(put_inside);
-        return;
+// Adds up what the blocks of a tile have; whether this one has the result and goes on, the last or the
+// only one. own(visit) calls visit(i, j, sum) for the N sums of each thread, of THREADS; what threads
+// of the same number have belongs together. `shared` is a word of shared memory.
+template <int N, int THREADS, typename Own>
+__device__ __forceinline__ bool merge(SplitK split, Own own, real *shared) {
+    if (split.parts == 1) return true;
+    const int tiles_j = gridDim.x / split.parts;
+    const int tile = (blockIdx.z * gridDim.y + blockIdx.y) * tiles_j + split.tile_j();
+    // Neighbouring threads write and read neighbouring words.
+    real *const first = split.sums + (long long)tile * split.parts * N * THREADS + threadIdx.x;
+    real *at = first + (long long)split.part() * N * THREADS;
+    own([&](int, int, real &sum) { *at = sum, at += THREADS; });
+    if (!comes_last(split.arrived + tile, split.parts, shared)) return false;
+    at = first;
+    own([&](int, int, real &sum) { sum = *at, at += THREADS; });
+    for (int part = 1; part < split.parts; part++) {
+        own([&](int, int, real &sum) { sum += *at, at += THREADS; });
     }
-    const int tile = (blockIdx.z * gridDim.y + blockIdx.y) * (gridDim.x / parts) + tile_j;
-    real *const sums = split.sums + (long long)tile * parts * ROWS * COLS;
-    each([&](int i, int j, real sum) { sums[(part * ROWS + i) * COLS + j] = sum; });
-    if (comes_last(split.arrived + tile, parts)) {
-        add_tiles<ROWS, COLS, COLS>(sums, parts, put_inside);
+    return true;
+}
+
+// Calls out(i, j, sum) for every entry of the block's tile of ROWS × COLS at (i0, j0) in a
+// rows × cols matrix: the sum, in their order, of SHARES tiles in shared memory, PITCH words from
+// one of their rows to the next.
+template <int SHARES, int ROWS, int COLS, int PITCH, typename T, typename Out>
+__device__ __forceinline__ void add_shares(const T *shares, int i0, int j0, int rows, int cols,
+                                           Out out) {
+    for (int at = threadIdx.x; at < ROWS * COLS; at += blockDim.x) {
+        T sum = 0;
+#pragma unroll
+        for (int n = 0; n < SHARES; n++) sum += shares[(n * ROWS + at / COLS) * PITCH + at % COLS];
+        const int i = i0 + at / COLS, j = j0 + at % COLS;
+        if (i < rows && j < cols) out(i, j, sum);
     }
 }
 
@@ -117,7 +125,7 @@ enum {
     // Entries of a tile that each thread fetches.
     STAGED = SIDE * DEPTH / THREADS,
 };
-static_assert(SHARES == 1 || SHARES * SIDE * SIDE <= 2 * DEPTH * PITCH, "all fit the tiles");
+static_assert(SHARES == 1 || SHARES * SIDE * SIDE <= 2 * DEPTH * PITCH, "shares fit the tiles");
 
 // Which entry of a SIDE×DEPTH tile is the n-th of this thread: consecutive threads read consecutive
 // addresses.
@@ -161,8 +169,8 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
                                         Out out) {
     SHARED(real, tiles, 2 * DEPTH * PITCH);
     real *const a_tile = tiles, *const b_tile = tiles + DEPTH * PITCH;
-    const int i0 = blockIdx.y * SIDE, j0 = blockIdx.x / split.parts * SIDE;
-    const Terms<DEPTH> terms(split.parts, inner);
+    const int i0 = blockIdx.y * SIDE, j0 = split.tile_j() * SIDE;
+    const Terms<DEPTH> terms(split, inner);
     const int share = threadIdx.x / (ACROSS * ACROSS);
     const int ti = threadIdx.x / ACROSS % ACROSS, tj = threadIdx.x % ACROSS;
     real sums[4][4] = {};
@@ -193,24 +201,25 @@ __device__ __forceinline__ void product(const real *__restrict__ a, const real *
             }
         }
     }
-    const auto own = [&](auto visit) {
+    // Calls visit(i, j, sum) for what this thread has.
+    const auto each = [&](auto visit) {
 #pragma unroll
         for (int m = 0; m < 4; m++) {
 #pragma unroll
             for (int n = 0; n < 4; n++) visit(ti + ACROSS * m, tj + ACROSS * n, sums[m][n]);
         }
     };
-    const auto each = [&](auto visit) {
-        if constexpr (SHARES == 1) {
-            own(visit);
-        } else {
-            __syncthreads();
-            own([&](int i, int j, real sum) { tiles[(share * SIDE + i) * SIDE + j] = sum; });
-            __syncthreads();
-            add_tiles<SIDE, SIDE, SIDE>(tiles, SHARES, visit);
-        }
-    };
-    put_tile<SIDE, SIDE>(split, rows, cols, each, out);
+    if (!merge<16, THREADS>(split, each, tiles)) return;
+    if constexpr (SHARES == 1) {
+        each([&](int i, int j, real sum) {
+            if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
+        });
+    } else {
+        __syncthreads();
+        each([&](int i, int j, real sum) { tiles[(share * SIDE + i) * SIDE + j] = sum; });
+        __syncthreads();
+        add_shares<SHARES, SIDE, SIDE, SIDE>(tiles, i0, j0, rows, cols, out);
+    }
 }
 }  // namespace plain
 
@@ -357,8 +366,8 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
     // Two tiles of each: one arrives while the other is multiplied.
     SHARED(float, tiles, 2 * (A::WORDS + B::WORDS));
     float *const a_tiles = tiles, *const b_tiles = tiles + 2 * A::WORDS;
-    const int i0 = blockIdx.y * ROWS, j0 = blockIdx.x / split.parts * COLS;
-    const Terms<DEPTH> terms(split.parts, inner);
+    const int i0 = blockIdx.y * ROWS, j0 = split.tile_j() * COLS;
+    const Terms<DEPTH> terms(split, inner);
     const int warp = threadIdx.x / 32, warp_k = warp % WARPS_K;
     const int warp_i = warp / WARPS_K / WARPS_J * 16 * PIECES_I;
     const int warp_j = warp / WARPS_K % WARPS_J * 8 * PIECES_J;
@@ -395,8 +404,8 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             }
         }
     }
-    // What this lane has of its warp's sums.
-    const auto own = [&](auto visit) {
+    // Calls visit(i, j, sum) for what this lane has of its warp's sums.
+    const auto each = [&](auto visit) {
 #pragma unroll
         for (int m = 0; m < PIECES_I; m++) {
 #pragma unroll
@@ -409,21 +418,23 @@ __device__ __forceinline__ void product(const float *__restrict__ a, const float
             }
         }
     };
-    const auto each = [&](auto visit) {
-        if constexpr (WARPS_K == 1) {
-            own(visit);
-        } else {
-            // With 8 words more than a row has, the 32 that half a warp stores together, 8 in each
-            // of 4 rows, lie in 32 banks.
-            constexpr int PITCH = COLS + 8;
-            static_assert(WARPS_K * ROWS * PITCH <= 2 * (A::WORDS + B::WORDS), "all fit the tiles");
-            __syncthreads();
-            own([&](int i, int j, float sum) { tiles[(warp_k * ROWS + i) * PITCH + j] = sum; });
-            __syncthreads();
-            add_tiles<ROWS, COLS, PITCH>(tiles, WARPS_K, visit);
-        }
-    };
-    put_tile<ROWS, COLS>(split, rows, cols, each, out);
+    if (!merge<4 * PIECES_I * PIECES_J, THREADS>(split, each, tiles)) return;
+    if constexpr (WARPS_K == 1) {
+        each([&](int i, int j, float sum) {
+            if (i0 + i < rows && j0 + j < cols) out(i0 + i, j0 + j, sum);
+        });
+    } else {
+        // With 8 words more than a row has, the 32 that half a warp stores together, 8 in each of 4
+        // rows, lie in 32 banks.
+        constexpr int PITCH = COLS + 8;
+        static_assert(WARPS_K * ROWS * PITCH <= 2 * (A::WORDS + B::WORDS), "shares fit the tiles");
+        __syncthreads();
+        each([&](int i, int j, float sum) {
+            tiles[(warp_k * ROWS + i) * PITCH + j] = sum;
+        });
+        __syncthreads();
+        add_shares<WARPS_K, ROWS, COLS, PITCH>(tiles, i0, j0, rows, cols, out);
+    }
 }
 }  // namespace tensor
 

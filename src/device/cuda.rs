@@ -119,13 +119,13 @@ impl<T: Real> Cuda<T> {
         ];
         let workspaces = [allocate(workspace.bytes)?, allocate(workspace.bytes)?];
         let (values, grads, labels) = layout.arenas(&mut graph);
-        let nobody = vec![0; workspace.bytes];
+        let nobody_arrived = vec![0; workspace.sums];
         let contents: [&[u8]; 5] = [
             bytemuck::cast_slice(&values),
             bytemuck::cast_slice(&grads),
             bytemuck::cast_slice(&labels),
-            &nobody,
-            &nobody,
+            &nobody_arrived,
+            &nobody_arrived,
         ];
         for (arena, content) in arenas.iter().chain(&workspaces).zip(contents) {
             let copied = arena.write(0, content, &streams[0]);
@@ -498,8 +498,8 @@ fn card(ordinal: usize) -> Result<Arc<Card>> {
     Ok(card)
 }
 
-/// What an arena of a stream has for the blocks that make a tile of a product: how many are done, of
-/// every tile, then their sums.
+/// What an arena of a stream has for the blocks that make a tile of a product: how many have arrived,
+/// of every tile, then their sums.
 #[derive(Clone, Copy)]
 struct Workspace {
     /// Where the sums begin, in bytes.
@@ -512,8 +512,8 @@ impl Workspace {
     /// Enough for any of `launches`.
     fn of<T: Real>(launches: &Launches) -> Workspace {
         let all = launches.all().map(Launch::workspace);
-        let [sums, done] = all.fold([0; 2], |most, of| [0, 1].map(|i| most[i].max(of[i])));
-        let begin = (done * size_of::<i32>()).next_multiple_of(256);
+        let [sums, arrived] = all.fold([0; 2], |most, of| [0, 1].map(|i| most[i].max(of[i])));
+        let begin = (arrived * size_of::<i32>()).next_multiple_of(256);
         Workspace {
             sums: begin,
             bytes: begin + sums * size_of::<T>(),

@@ -189,7 +189,7 @@ impl Launch {
         let blocks = self.grid.iter().map(|&n| n as usize).product::<usize>();
         match self.split_k {
             1 => [0, 0],
-            split_k => [blocks * self.rung.tile.side().pow(2), blocks / split_k],
+            split_k => [blocks * self.rung.sums(), blocks / split_k],
         }
     }
 

@@ -114,7 +114,7 @@ impl Arithmetic {
     /// - Else the tile is the largest that gives every multiprocessor of a card a block, if need be
     ///   by [several for a tile](Rung::split_k): a larger one reads each operand less often, and
     ///   smaller ones are more. Three products of each number that is read are enough for the
-    ///   medium one.
+    ///   medium one. Nor may half of it lie outside the result.
     /// - Where none does, the small one it is: the time is that of the steps which a block makes
     ///   one after the other, and there it makes four at once.
     pub fn rung(self, product: Product) -> Rung {
@@ -126,11 +126,12 @@ impl Arithmetic {
             arithmetic: self,
             tile,
         });
-        let fills = |rung: &Rung| {
+        let fits = |rung: &Rung| {
             let blocks = rung.tile.blocks(product).iter().product::<usize>();
             blocks * rung.split_k(product) >= MULTIPROCESSORS
+                && product.rows.min(product.cols) > rung.tile.side() / 2
         };
-        rungs.find(fills).unwrap_or(Rung {
+        rungs.find(fits).unwrap_or(Rung {
             arithmetic: self,
             tile: Tile::Small,
         })
@@ -185,17 +186,25 @@ impl Rung {
     /// take fewer steps one after the other. Each has some steps at least, since the last to come
     /// adds up what all have; a large tile, of which that is much, is of one block.
     pub fn split_k(self, product: Product) -> usize {
-        // What their registers allow: `AT_ONCE` of `kernels/linear.cu`.
+        // What registers allow on tensor cores: `AT_ONCE` of `kernels/linear.cu`.
         const THREADS_AT_ONCE: usize = 512 * MULTIPROCESSORS;
         const STEPS: usize = 4;
         const MOST: usize = 8;
-        if self.tile == Tile::Large {
+        let blocks = self.tile.blocks(product).iter().product::<usize>();
+        if self.tile == Tile::Large || blocks == 0 {
             return 1;
         }
-        let blocks = self.tile.blocks(product).iter().product::<usize>();
-        let at_once = THREADS_AT_ONCE / (self.threads() * blocks).max(1);
+        let at_once = THREADS_AT_ONCE / (self.threads() * blocks);
         let steps = product.inner.div_ceil(self.depth());
         at_once.min(steps / STEPS).clamp(1, MOST)
+    }
+
+    /// Sums that a block keeps: of each share of the terms that some of its threads have, a tile's.
+    pub fn sums(self) -> usize {
+        match self.tile {
+            Tile::Large => 128 * 128,
+            Tile::Medium | Tile::Small => 64 * 64,
+        }
     }
 
     /// The macros that `kernels/linear.cu` is compiled with.

@@ -110,9 +110,9 @@ impl<T: Real> HostKernels<T> {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
-        let [sums, done] = launch.workspace();
+        let [sums, arrived] = launch.workspace();
         // As those of another launch leave them.
-        let (mut sums, mut done) = (vec![T::of(f64::NAN); sums], vec![0; done]);
+        let (mut sums, mut arrived) = (vec![T::of(f64::NAN); sums], vec![0; arrived]);
         let mut values = Vec::new();
         for arg in &launch.args {
             values.push(match *arg {
@@ -125,7 +125,7 @@ impl<T: Real> HostKernels<T> {
                     (memory, false) => Value::IntOut(memory),
                 },
                 Arg::PartialSums => Value::RealOut(Memory::of(&mut sums)),
-                Arg::Arrived => Value::IntOut(Memory::of(&mut done)),
+                Arg::Arrived => Value::IntOut(Memory::of(&mut arrived)),
                 Arg::Int(x) => Value::Int(x),
                 Arg::Real(x) => Value::Real(x),
             });
@@ -136,9 +136,12 @@ impl<T: Real> HostKernels<T> {
             self.kernels[&launch.rung].launch(launch.kernel, launch.grid, launch.block, &values)
         };
         launched.map_err(Error::Device)?;
-        match done.iter().all(|&n: &i32| n == 0) {
+        match arrived.iter().all(|&n: &i32| n == 0) {
             true => Ok(()),
-            false => Err(Error::Device(format!("{}: {done:?} done", launch.kernel))),
+            false => Err(Error::Device(format!(
+                "{}: {arrived:?} have arrived",
+                launch.kernel
+            ))),
         }
     }
 

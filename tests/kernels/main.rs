@@ -31,7 +31,8 @@
 //!
 //! What it cannot see: hardware rounding (sums that the compiler contracts to fused
 //! multiply-adds, sums within the tensor cores), the meaning of inline PTX beyond what `host.h` says
-//! it is, streams and graphs, registers and occupancy, speed. A race is seen where the two accesses
+//! it is, what atomics order beyond that (a write that follows the fence in the same thread; blocks run
+//! in one order), streams and graphs, registers and occupancy, speed. A race is seen where the two accesses
 //! are made in this run, whatever their order; a bug on a path that no case takes is not. In
 //! [`Mode::Plain`](build::Mode) accesses go unchecked.
 

@@ -108,8 +108,11 @@ impl Check<'_> {
         };
         let mut found = vec![before; partitions * rows * cols];
         let [x, y, z] = self.rung.tile.blocks(product);
-        let (blocks, side) = (x * y * z * self.parts, self.rung.tile.side());
-        let (mut sums, mut done) = (vec![f32::NAN; blocks * side * side], vec![0; x * y * z]);
+        let blocks = x * y * z * self.parts;
+        let (mut sums, mut done) = (
+            vec![f32::NAN; blocks * self.rung.sums()],
+            vec![0; x * y * z],
+        );
         let grid = [x * self.parts, y, z].map(|n| n as u32);
         let block = [self.rung.threads() as u32, 1, 1];
         let mut arguments = arguments(Memory::of(&mut found));
