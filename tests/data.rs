@@ -1028,6 +1028,11 @@ fn csv_columns_that_are_no_features() {
         ignoring(text, "last", "a,b,class"),
         &["no column of features"],
     );
+    // Numbers that the user calls columns by are a header, however few they are.
+    let read_back = ignoring("0,1,2,class\n3,4,9,1\n0,2,9,2\n", "last", "2").unwrap();
+    close(&read_back.features, 2, &[0.6, 0.8, 0.0, 1.0]);
+    assert_eq!(read_back.labels, integers(&[Some(1), Some(2)]));
+    noted(&read_back.notes, "header");
     // Without a header nothing is called so.
     let read_back = ignoring("3,4,1\n0,2,2\n", "last", "name").unwrap();
     noted(&read_back.notes, "no column called name");

@@ -292,14 +292,13 @@ impl Layout {
             ignored,
             header: true,
         };
-        let label_named = matches!(label, LabelColumn::Named(_));
-        let named = label_named || !layout.ignored.is_empty();
-        if !layout.has_header(first, named) {
+        let named = matches!(label, LabelColumn::Named(_));
+        // What columns are called, the user knows from the header.
+        if layout.ignored.is_empty() && !layout.has_header(first, named) {
             layout.index = 0;
             layout.header = false;
-            layout.ignored.clear();
         }
-        if !layout.header && label_named {
+        if !layout.header && named {
             return Err(format!(
                 "has no header, so no label column called {label}: pass first, last or none"
             ));
@@ -312,7 +311,7 @@ impl Layout {
 
     /// Whether the first line names columns: something in it that is no number, or their own numbers,
     /// or growing ones (wavelengths, years) beside what is called as columns of labels are or, where
-    /// columns are `named`, is called so.
+    /// they are `named`, is called so.
     fn has_header(&self, first: &StringRecord, named: bool) -> bool {
         const USUAL: [&str; 7] = [
             "label", "labels", "class", "classes", "target", "category", "y",

@@ -201,10 +201,8 @@ impl Rung {
 
     /// Sums that a block keeps: of each share of the terms that some of its threads have, a tile's.
     pub fn sums(self) -> usize {
-        match self.tile {
-            Tile::Large => 128 * 128,
-            Tile::Medium | Tile::Small => 64 * 64,
-        }
+        let shares = if self.tile == Tile::Small { 4 } else { 1 };
+        shares * self.tile.side().pow(2)
     }
 
     /// The macros that `kernels/linear.cu` is compiled with.

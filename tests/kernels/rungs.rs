@@ -109,7 +109,7 @@ impl Check<'_> {
         let mut found = vec![before; partitions * rows * cols];
         let [x, y, z] = self.rung.tile.blocks(product);
         let blocks = x * y * z * self.parts;
-        let (mut sums, mut done) = (
+        let (mut sums, mut arrived) = (
             vec![f32::NAN; blocks * self.rung.sums()],
             vec![0; x * y * z],
         );
@@ -118,7 +118,7 @@ impl Check<'_> {
         let mut arguments = arguments(Memory::of(&mut found));
         arguments.extend([
             Value::RealOut(Memory::of(&mut sums)),
-            Value::IntOut(Memory::of(&mut done)),
+            Value::IntOut(Memory::of(&mut arrived)),
             Value::Int(self.parts as i32),
         ]);
         // SAFETY: what the arguments point to outlives the launch, and the kernels are checked.
@@ -126,7 +126,7 @@ impl Check<'_> {
         let (rung, parts) = (self.rung, self.parts);
         let of = format!("{kernel}, {rung:?} in {parts}, {rows} × {cols}, {inner} terms");
         launched.unwrap_or_else(|e| panic!("{of}: {e}"));
-        assert!(done.iter().all(|&n: &i32| n == 0), "{of}: {done:?}");
+        assert!(arrived.iter().all(|&n: &i32| n == 0), "{of}: {arrived:?}");
         for p in 0..partitions {
             for i in 0..rows {
                 for j in 0..cols {
